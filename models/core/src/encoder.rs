@@ -35,6 +35,8 @@ impl EncoderInput {
 /// A tokenized part of a record that fits the encoder's window.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Piece {
+    /// Position in the record of the piece's first residue or text token, 0-based; pieces may overlap.
+    pub start: usize,
     /// Token ids with the special ones, `[tokens]`.
     pub token_ids: Vec<i64>,
     /// Share of each token in the pooled row, `[tokens]`; 0 for tokens that do not count (such as BOS, EOS).

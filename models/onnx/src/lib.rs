@@ -1,0 +1,19 @@
+//! Models that run: the only crate that names ONNX Runtime's binding.
+//!
+//! [`OnnxRuntime`] loads the shared library by path. [`OnnxEncoder`] and [`OnnxProjection`] implement the
+//! traits of `protext-core`: tokens, then a session on its owner's thread, then pooling over residues only.
+//! Nothing here fetches a file or reads the environment; binaries pass paths and settings in.
+
+mod encoder;
+mod error;
+mod join;
+mod projection;
+mod runtime;
+mod session;
+mod tokenize;
+
+pub use encoder::{EncoderSpec, OnnxEncoder, SessionPlan, Tokenization, TokenPooling};
+pub use error::ModelError;
+pub use projection::{OnnxProjection, ProjectionSpec};
+pub use runtime::{Device, OnnxRuntime};
+pub use tokenize::{EsmAlphabet, TextTokenizer};

@@ -1,0 +1,270 @@
+//! An encoder made of a tokenizer and an `.onnx` file that Protext's converter wrote.
+//!
+//! [`OnnxEncoder::open`] checks the file's interface once; workers are then opened from it. The spec says what
+//! the manifest says, already parsed: this crate reads no manifest.
+
+use std::path::PathBuf;
+
+use protext_core::window::cut;
+use protext_core::{
+    EncodeError, Encoded, Encoder, EncoderInput, EncoderWorker, Fingerprint, LongPolicy, Modality, Piece, PieceOutput,
+    Prepared, RowKind, Space,
+};
+
+use crate::error::ModelError;
+use crate::join::join;
+use crate::runtime::OnnxRuntime;
+use crate::session::{SessionWorker, open_session};
+use crate::tokenize::{EsmAlphabet, TextTokenizer};
+
+/// How records become tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tokenization {
+    /// The ESM-2 alphabet.
+    Esm,
+    /// A Hugging Face `tokenizer.json`.
+    TokenizerFile {
+        /// The file.
+        path: PathBuf,
+        /// Its sha256, which enters the space's fingerprint.
+        sha256: String,
+        /// Token id used to fill batches.
+        pad_token: i64,
+    },
+}
+
+/// Which tokens the pooled row averages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenPooling {
+    /// Residues only, without BOS and EOS: ESM-2 as in ProteinCLIP.
+    MeanOfResidues,
+    /// Every token, special ones included: sentence-transformers' mean.
+    MeanOfTokens,
+    /// The first token.
+    Cls,
+}
+
+/// Everything that defines an encoder, from its manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncoderSpec {
+    /// Manifest id.
+    pub id: String,
+    /// What it reads.
+    pub modality: Modality,
+    /// The converted graph.
+    pub onnx: PathBuf,
+    /// sha256 of the checkpoint that the graph was made from.
+    pub weights_sha256: String,
+    /// Width of a row.
+    pub dim: usize,
+    /// Residues or tokens in one piece, special tokens not counted.
+    pub window: usize,
+    /// Residues or tokens that neighbouring windows share.
+    pub overlap: usize,
+    /// Tokens.
+    pub tokenization: Tokenization,
+    /// Pooling.
+    pub pooling: TokenPooling,
+    /// Scale the pooled row to unit norm, as sentence encoders do.
+    pub normalize: bool,
+    /// 1-based layers whose mean and deviation are given; empty for none.
+    pub statistics_layers: Vec<u32>,
+}
+
+/// How an encoder uses the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionPlan {
+    /// Intra-op threads of each session.
+    pub threads_per_session: usize,
+}
+
+impl Default for SessionPlan {
+    /// One thread a session: several sessions side by side beat one wide session on CPUs.
+    fn default() -> Self {
+        Self { threads_per_session: 1 }
+    }
+}
+
+enum Tokens {
+    Esm,
+    Text(TextTokenizer),
+}
+
+/// A loaded encoder.
+pub struct OnnxEncoder {
+    spec: EncoderSpec,
+    plan: SessionPlan,
+    runtime: OnnxRuntime,
+    tokens: Tokens,
+    pooled_space: Space,
+    statistics_space: Option<Space>,
+}
+
+impl OnnxEncoder {
+    /// Reads the tokenizer and checks the graph.
+    ///
+    /// # Errors
+    /// [`ModelError`] if a file is unreadable, or is not what `spec` says.
+    pub fn open(runtime: &OnnxRuntime, spec: EncoderSpec, plan: SessionPlan) -> Result<Self, ModelError> {
+        let tokens = match &spec.tokenization {
+            Tokenization::Esm => Tokens::Esm,
+            Tokenization::TokenizerFile { path, .. } => Tokens::Text(TextTokenizer::from_file(path)?),
+        };
+        let session = open_session(runtime, &spec.onnx, 1)?;
+        check_interface(&session, &spec)?;
+        let pooled_space = pooled_space(&spec);
+        let statistics_space = statistics_space(&spec, &pooled_space);
+        Ok(Self { spec, plan, runtime: runtime.clone(), tokens, pooled_space, statistics_space })
+    }
+
+    /// What it was opened with.
+    #[must_use]
+    pub fn spec(&self) -> &EncoderSpec {
+        &self.spec
+    }
+
+    fn prepare_protein(&self, residues: &str, policy: LongPolicy) -> Result<Prepared, EncodeError> {
+        let residues = residues.as_bytes();
+        let (windows, report) = cut(residues.len(), self.spec.window, self.spec.overlap, policy, "residues")?;
+        let pieces = windows
+            .into_iter()
+            .map(|window| {
+                let token_ids = EsmAlphabet::tokens(&residues[window.range.clone()]);
+                let weights = match self.spec.pooling {
+                    TokenPooling::MeanOfResidues => [&[0.0], window.weights.as_slice(), &[0.0]].concat(),
+                    other => share_of_tokens(other, token_ids.len()),
+                };
+                Piece { start: window.range.start, token_ids, weights }
+            })
+            .collect();
+        Ok(Prepared { pieces, report })
+    }
+
+    fn prepare_text(&self, tokenizer: &TextTokenizer, text: &str, policy: LongPolicy) -> Result<Prepared, EncodeError> {
+        let body = tokenizer.body(text)?;
+        let (windows, report) = cut(body.len(), self.spec.window, self.spec.overlap, policy, "tokens")?;
+        let pieces = windows
+            .into_iter()
+            .map(|window| {
+                let token_ids = tokenizer.wrap(&body[window.range.clone()]);
+                let weights = share_of_tokens(self.spec.pooling, token_ids.len());
+                Piece { start: window.range.start, token_ids, weights }
+            })
+            .collect();
+        Ok(Prepared { pieces, report })
+    }
+}
+
+impl Encoder for OnnxEncoder {
+    fn id(&self) -> &str {
+        &self.spec.id
+    }
+
+    fn modality(&self) -> Modality {
+        self.spec.modality
+    }
+
+    fn space(&self, kind: RowKind) -> Option<&Space> {
+        match kind {
+            RowKind::Pooled => Some(&self.pooled_space),
+            RowKind::LayerStatistics => self.statistics_space.as_ref(),
+        }
+    }
+
+    fn window(&self) -> usize {
+        self.spec.window
+    }
+
+    fn prepare(&self, input: &EncoderInput, policy: LongPolicy) -> Result<Prepared, EncodeError> {
+        match (input, &self.tokens) {
+            (EncoderInput::Protein(sequence), Tokens::Esm) => self.prepare_protein(sequence.as_str(), policy),
+            (EncoderInput::Text(text), Tokens::Text(tokenizer)) => self.prepare_text(tokenizer, text.as_str(), policy),
+            _ => Err(EncodeError::WrongModality {
+                encoder: self.spec.id.clone(),
+                expected: self.spec.modality,
+                found: input.modality(),
+            }),
+        }
+    }
+
+    fn open_worker(&self) -> Result<Box<dyn EncoderWorker>, EncodeError> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| EncodeError::Runtime {
+            encoder: self.spec.id.clone(),
+            source,
+        };
+        let session = open_session(&self.runtime, &self.spec.onnx, self.plan.threads_per_session)
+            .map_err(|error| failed(Box::new(error)))?;
+        let pad_token = match &self.spec.tokenization {
+            Tokenization::Esm => 1,
+            Tokenization::TokenizerFile { pad_token, .. } => *pad_token,
+        };
+        let has_statistics = self.statistics_space.is_some();
+        SessionWorker::new(self.spec.id.clone(), session, pad_token, has_statistics)
+            .map(|worker| Box::new(worker) as Box<dyn EncoderWorker>)
+            .map_err(|error| failed(Box::new(error)))
+    }
+
+    fn join(&self, prepared: &Prepared, outputs: Vec<PieceOutput>) -> Result<Encoded, EncodeError> {
+        let residues_of = (self.spec.modality == Modality::Protein).then_some(self.spec.dim);
+        join(&self.spec.id, prepared, outputs, self.spec.normalize, residues_of)
+    }
+}
+
+fn share_of_tokens(pooling: TokenPooling, n_tokens: usize) -> Vec<f32> {
+    let mut weights = vec![if pooling == TokenPooling::Cls { 0.0 } else { 1.0 }; n_tokens];
+    weights[0] = 1.0;
+    weights
+}
+
+fn pooled_space(spec: &EncoderSpec) -> Space {
+    let tokenization = match &spec.tokenization {
+        Tokenization::Esm => EsmAlphabet::NAME.to_owned(),
+        Tokenization::TokenizerFile { sha256, .. } => format!("tokenizer.json {sha256}"),
+    };
+    let pooling = match spec.pooling {
+        TokenPooling::MeanOfResidues => "mean of residues",
+        TokenPooling::MeanOfTokens => "mean of tokens",
+        TokenPooling::Cls => "first token",
+    };
+    let norm = if spec.normalize { "unit norm" } else { "as it is" };
+    let parts = ["encoder", &spec.weights_sha256, &tokenization, pooling, norm];
+    Space { name: spec.id.clone(), dim: spec.dim, fingerprint: Fingerprint::of(parts) }
+}
+
+fn statistics_space(spec: &EncoderSpec, pooled: &Space) -> Option<Space> {
+    if spec.statistics_layers.is_empty() {
+        return None;
+    }
+    let layers = spec.statistics_layers.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let parts = ["layer statistics", &pooled.fingerprint.to_string(), &layers];
+    Some(Space {
+        name: format!("{}/statistics", spec.id),
+        dim: 2 * spec.statistics_layers.len() * spec.dim,
+        fingerprint: Fingerprint::of(parts),
+    })
+}
+
+fn check_interface(session: &ort::session::Session, spec: &EncoderSpec) -> Result<(), ModelError> {
+    let missing = |direction, name| ModelError::Interface { path: spec.onnx.clone(), direction, name };
+    for name in ["token_ids", "lengths", "weights"] {
+        if !session.inputs().iter().any(|input| input.name() == name) {
+            return Err(missing("input", name));
+        }
+    }
+    let width = |name: &'static str| -> Result<i64, ModelError> {
+        let output = session.outputs().iter().find(|output| output.name() == name).ok_or(missing("output", name))?;
+        Ok(output.dtype().tensor_shape().and_then(|shape| shape.last().copied()).unwrap_or(-1))
+    };
+    let expect = |name, expected: usize| match width(name)? {
+        found if found == expected as i64 => Ok(()),
+        found => Err(ModelError::Dim { path: spec.onnx.clone(), expected, found }),
+    };
+    expect("mean", spec.dim)?;
+    expect("hidden", spec.dim)?;
+    if !spec.statistics_layers.is_empty() {
+        let expected = spec.statistics_layers.len() * spec.dim;
+        expect("layer_means", expected)?;
+        expect("layer_variances", expected)?;
+    }
+    Ok(())
+}

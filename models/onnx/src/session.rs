@@ -1,0 +1,121 @@
+//! One ONNX Runtime session with one owner: runs padded batches and takes pooled rows out.
+
+use std::path::Path;
+
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{OutputSelector, RunOptions, Session};
+use ort::value::TensorRef;
+use protext_core::{EncodeError, EncoderWorker, Piece, PieceOutput};
+
+use crate::error::ModelError;
+use crate::runtime::OnnxRuntime;
+
+/// Opens an `.onnx` file with `n_threads` of intra-op parallelism (1: the caller's thread does the work).
+pub(crate) fn open_session(runtime: &OnnxRuntime, path: &Path, n_threads: usize) -> Result<Session, ModelError> {
+    let opened = || -> ort::Result<Session> {
+        Session::builder(runtime.environment())?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(n_threads)?
+            .with_inter_threads(1)?
+            // Lengths vary from call to call, so patterns of one call do not fit the next.
+            .with_memory_pattern(false)?
+            .with_intra_op_spinning(false)?
+            .commit_from_file(path)
+    };
+    opened().map_err(|source| ModelError::Open { path: path.to_owned(), source })
+}
+
+/// A session of an encoder.
+pub(crate) struct SessionWorker {
+    encoder: String,
+    session: Session,
+    pad_token: i64,
+    pooled_only: RunOptions<ort::session::HasSelectedOutputs>,
+    with_hidden: RunOptions<ort::session::HasSelectedOutputs>,
+    has_statistics: bool,
+}
+
+impl SessionWorker {
+    pub(crate) fn new(encoder: String, session: Session, pad_token: i64, has_statistics: bool) -> ort::Result<Self> {
+        let pooled = || {
+            let outputs = OutputSelector::no_default().with("mean");
+            if has_statistics { outputs.with("layer_means").with("layer_variances") } else { outputs }
+        };
+        Ok(Self {
+            encoder,
+            session,
+            pad_token,
+            pooled_only: RunOptions::new()?.with_outputs(pooled()),
+            with_hidden: RunOptions::new()?.with_outputs(pooled().with("hidden")),
+            has_statistics,
+        })
+    }
+
+    fn run_batch(&mut self, pieces: &[&Piece], want_hidden: bool) -> ort::Result<Vec<PieceOutput>> {
+        let batch = PaddedBatch::new(pieces, self.pad_token);
+        let options = if want_hidden { &self.with_hidden } else { &self.pooled_only };
+        let outputs = self.session.run_with_options(
+            ort::inputs! {
+                "token_ids" => TensorRef::from_array_view((batch.shape, batch.token_ids.as_slice()))?,
+                "lengths" => TensorRef::from_array_view(([pieces.len()], batch.lengths.as_slice()))?,
+                "weights" => TensorRef::from_array_view((batch.shape, batch.weights.as_slice()))?,
+            },
+            options,
+        )?;
+        let row = |name: &str, index: usize| -> ort::Result<Vec<f32>> {
+            let (shape, values) = outputs[name].try_extract_tensor::<f32>()?;
+            let width = shape[1] as usize;
+            Ok(values[index * width..(index + 1) * width].to_vec())
+        };
+        let hidden = |index: usize| -> ort::Result<Vec<f32>> {
+            let (shape, values) = outputs["hidden"].try_extract_tensor::<f32>()?;
+            let (n_tokens, dim) = (shape[1] as usize, shape[2] as usize);
+            let start = index * n_tokens * dim;
+            Ok(values[start..start + pieces[index].n_tokens() * dim].to_vec())
+        };
+        (0..pieces.len())
+            .map(|index| {
+                Ok(PieceOutput {
+                    mean: row("mean", index)?,
+                    layer_means: if self.has_statistics { row("layer_means", index)? } else { Vec::new() },
+                    layer_variances: if self.has_statistics { row("layer_variances", index)? } else { Vec::new() },
+                    hidden: if want_hidden { Some(hidden(index)?) } else { None },
+                })
+            })
+            .collect()
+    }
+}
+
+impl EncoderWorker for SessionWorker {
+    fn run(&mut self, pieces: &[&Piece], want_hidden: bool) -> Result<Vec<PieceOutput>, EncodeError> {
+        if pieces.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.run_batch(pieces, want_hidden)
+            .map_err(|source| EncodeError::Runtime { encoder: self.encoder.clone(), source: Box::new(source) })
+    }
+}
+
+/// Pieces side by side, padded to the longest: `[batch, tokens]` row-major.
+struct PaddedBatch {
+    shape: [usize; 2],
+    token_ids: Vec<i64>,
+    lengths: Vec<i64>,
+    weights: Vec<f32>,
+}
+
+impl PaddedBatch {
+    fn new(pieces: &[&Piece], pad_token: i64) -> Self {
+        let n_tokens = pieces.iter().map(|piece| piece.n_tokens()).max().unwrap_or(0);
+        let shape = [pieces.len(), n_tokens];
+        let mut token_ids = Vec::with_capacity(pieces.len() * n_tokens);
+        let mut weights = Vec::with_capacity(pieces.len() * n_tokens);
+        for (index, piece) in pieces.iter().enumerate() {
+            token_ids.extend_from_slice(&piece.token_ids);
+            token_ids.resize((index + 1) * n_tokens, pad_token);
+            weights.extend_from_slice(&piece.weights);
+            weights.resize((index + 1) * n_tokens, 0.0);
+        }
+        Self { shape, token_ids, lengths: pieces.iter().map(|piece| piece.n_tokens() as i64).collect(), weights }
+    }
+}
