@@ -1,0 +1,35 @@
+//! Nearest neighbours of joint vectors, and the collections that keep them on disk.
+//!
+//! | to read about | start at |
+//! |---|---|
+//! | what every index promises | [`VectorIndex`] |
+//! | the exact answer | [`ExactIndex`] |
+//! | the approximate answer | [`HnswIndex`]: built by `hnsw_rs`, searched on a flat, checked graph |
+//! | records with their vectors | [`Collection`], made by [`CollectionBuilder`] |
+//! | the files, and what survives a crash | [`snapshot`] |
+//!
+//! This is the only crate that names `hnsw_rs`. Nothing here is async; a caller on an async thread moves the
+//! call to a blocking one.
+
+mod collection;
+mod error;
+mod exact;
+mod hnsw;
+mod kernel;
+mod ranking;
+mod row_set;
+pub mod snapshot;
+mod vector_index;
+mod vector_table;
+
+pub use collection::{
+    AUTO_EXACT_MAX_ROWS, Collection, CollectionBuilder, CollectionInfo, Hit, IndexDescription, IndexKind,
+    MAX_ID_BYTES, Record,
+};
+pub use error::{GraphFault, IndexError, SnapshotError};
+pub use exact::ExactIndex;
+pub use hnsw::{HnswIndex, HnswParams};
+pub use row_set::RowSet;
+pub use snapshot::{OpenOptions, Verify, VerifyReport, inspect, verify};
+pub use vector_index::{Neighbour, SearchParams, VectorIndex};
+pub use vector_table::{MAX_ROWS, VectorTable};

@@ -1,0 +1,105 @@
+//! Building a collection, record by record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use protext_core::{JointVector, Space};
+
+use super::record::{Record, RecordTable};
+use super::{Collection, StoredIndex};
+use crate::error::IndexError;
+use crate::exact::ExactIndex;
+use crate::hnsw::{HnswIndex, HnswParams};
+use crate::vector_table::VectorTable;
+
+/// Most rows for which [`IndexKind::Auto`] stays exact: one query takes about as long as a walk of a graph
+/// over as many rows. Source: measured at 128 dimensions.
+pub const AUTO_EXACT_MAX_ROWS: usize = 10_000;
+
+/// Which index a collection gets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum IndexKind {
+    /// Compare with every row.
+    Exact,
+    /// A neighbour graph.
+    Hnsw(HnswParams),
+    /// Exact up to [`AUTO_EXACT_MAX_ROWS`], a graph with default parameters past it.
+    #[default]
+    Auto,
+}
+
+/// Takes records with their vectors and makes a [`Collection`].
+#[derive(Debug)]
+pub struct CollectionBuilder {
+    kind: IndexKind,
+    records: RecordTable,
+    table: VectorTable,
+    metadata: BTreeMap<String, String>,
+}
+
+impl CollectionBuilder {
+    /// A builder for vectors of `space`.
+    ///
+    /// # Errors
+    /// [`IndexError::NoComponents`], or [`IndexError::Parameter`] for graph parameters out of range.
+    pub fn new(space: Space, kind: IndexKind) -> Result<Self, IndexError> {
+        if let IndexKind::Hnsw(params) = kind {
+            params.validate()?;
+        }
+        let table = VectorTable::new(space)?;
+        Ok(Self { kind, records: RecordTable::default(), table, metadata: BTreeMap::new() })
+    }
+
+    /// Appends a record, which gets the next row. Nothing changes if it is refused.
+    ///
+    /// # Errors
+    /// [`IndexError::WrongDim`], [`IndexError::EmptyId`], [`IndexError::LongId`], [`IndexError::DuplicateId`],
+    /// [`IndexError::TooManyRows`].
+    pub fn push(&mut self, record: Record, vector: &JointVector) -> Result<u32, IndexError> {
+        self.table.ensure_fits(vector)?;
+        self.records.push(record)?;
+        self.table.push(vector)
+    }
+
+    /// Notes where the collection comes from: encoder id, projection id, hash of the input file.
+    pub fn set_metadata(&mut self, key: impl Into<String>, value: impl Into<String>) {
+        self.metadata.insert(key.into(), value.into());
+    }
+
+    /// Records taken so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// True before the first record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Builds the index. `progress` is told how many rows are in, now and then and at the end.
+    ///
+    /// # Errors
+    /// [`IndexError::Graph`] if the graph builder breaks its own rules.
+    pub fn build(self, progress: &mut dyn FnMut(usize)) -> Result<Collection, IndexError> {
+        let n_rows = self.table.len();
+        let table = Arc::new(self.table);
+        let params = match self.kind {
+            IndexKind::Exact => None,
+            IndexKind::Hnsw(params) => Some(params),
+            IndexKind::Auto => (n_rows > AUTO_EXACT_MAX_ROWS).then(HnswParams::default),
+        };
+        let index = match params {
+            Some(params) => StoredIndex::Hnsw(HnswIndex::build(table, params, progress)?),
+            None => {
+                progress(n_rows);
+                StoredIndex::Exact(ExactIndex::new(table))
+            }
+        };
+        // A clock set before 1970 is not worth failing for.
+        let created_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        Ok(Collection { records: self.records, index, created_unix_s, metadata: self.metadata })
+    }
+}

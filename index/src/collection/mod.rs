@@ -1,0 +1,229 @@
+//! Collections: records, their vectors and an index over them, in one space.
+//!
+//! Made by a [`CollectionBuilder`], written with [`Collection::save`] and read with [`Collection::open`]
+//! (the files are described in [`crate::snapshot`]). A collection in memory never changes.
+
+mod builder;
+mod record;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use protext_core::{JointVector, Space};
+use serde::{Deserialize, Serialize};
+
+pub use builder::{AUTO_EXACT_MAX_ROWS, CollectionBuilder, IndexKind};
+pub(crate) use record::RecordTable;
+pub use record::{MAX_ID_BYTES, Record};
+
+use crate::error::{IndexError, SnapshotError};
+use crate::exact::ExactIndex;
+use crate::hnsw::HnswIndex;
+use crate::snapshot::{self, OpenOptions};
+use crate::vector_index::{Neighbour, SearchParams, VectorIndex};
+use crate::vector_table::VectorTable;
+
+/// Records with their vectors, searchable.
+#[derive(Debug, Clone)]
+pub struct Collection {
+    pub(crate) records: RecordTable,
+    pub(crate) index: StoredIndex,
+    pub(crate) created_unix_s: u64,
+    pub(crate) metadata: BTreeMap<String, String>,
+}
+
+/// The indexes that have a form on disk.
+#[derive(Debug, Clone)]
+pub(crate) enum StoredIndex {
+    Exact(ExactIndex),
+    Hnsw(HnswIndex),
+}
+
+impl StoredIndex {
+    pub(crate) fn table(&self) -> &VectorTable {
+        match self {
+            StoredIndex::Exact(index) => index.table(),
+            StoredIndex::Hnsw(index) => index.exact_twin().table(),
+        }
+    }
+
+    pub(crate) fn describe(&self) -> IndexDescription {
+        match self {
+            StoredIndex::Exact(_) => IndexDescription::Exact,
+            StoredIndex::Hnsw(index) => {
+                let params = index.params();
+                IndexDescription::Hnsw { m: params.m, ef_construction: params.ef_construction }
+            }
+        }
+    }
+}
+
+/// Which index a collection has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum IndexDescription {
+    /// Every row is compared.
+    Exact,
+    /// A neighbour graph.
+    Hnsw {
+        /// Links of a row on upper layers, twice as many on the base layer.
+        m: usize,
+        /// Candidates kept while a row was inserted.
+        ef_construction: usize,
+    },
+}
+
+/// What there is to know about a collection without its records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CollectionInfo {
+    /// Space of its vectors.
+    pub space: Space,
+    /// Records.
+    pub n_records: u64,
+    /// Its index.
+    pub index: IndexDescription,
+    /// When it was built, in seconds since 1970.
+    pub created_unix_s: u64,
+    /// Where it comes from: encoder id, projection id, hash of the input file.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// One answer of a collection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit<'a> {
+    /// The record found.
+    pub record: &'a Record,
+    /// Its 0-based row.
+    pub row: u32,
+    /// Cosine with the query, in -1..=1.
+    pub cosine: f32,
+    /// 1 for the best.
+    pub rank: usize,
+}
+
+impl Collection {
+    /// Reads and fully verifies the collection in `dir`.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] naming the file and what to do.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, SnapshotError> {
+        Self::open_with(dir, &OpenOptions::default())
+    }
+
+    /// Reads the collection in `dir`.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] naming the file and what to do.
+    pub fn open_with(dir: impl AsRef<Path>, options: &OpenOptions) -> Result<Self, SnapshotError> {
+        snapshot::open(dir.as_ref(), options)
+    }
+
+    /// Writes the collection to `dir`, in place of the one that may be there. A crash at any point leaves the
+    /// old or the new one; programs that have the old one open are not disturbed.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; what was there before still opens.
+    pub fn save(&self, dir: impl AsRef<Path>) -> Result<(), SnapshotError> {
+        snapshot::save(self, dir.as_ref())
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn info(&self) -> CollectionInfo {
+        CollectionInfo {
+            space: self.space().clone(),
+            n_records: self.len() as u64,
+            index: self.index.describe(),
+            created_unix_s: self.created_unix_s,
+            metadata: self.metadata.clone(),
+        }
+    }
+
+    /// Space of the vectors.
+    #[must_use]
+    pub fn space(&self) -> &Space {
+        self.index().space()
+    }
+
+    /// The index; row `i` is `records()[i]`.
+    #[must_use]
+    pub fn index(&self) -> &dyn VectorIndex {
+        match &self.index {
+            StoredIndex::Exact(index) => index,
+            StoredIndex::Hnsw(index) => index,
+        }
+    }
+
+    /// The records, in the order in which they came.
+    #[must_use]
+    pub fn records(&self) -> &[Record] {
+        self.records.as_slice()
+    }
+
+    /// Records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records().len()
+    }
+
+    /// True without records.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records().is_empty()
+    }
+
+    /// Row of the record with this id.
+    #[must_use]
+    pub fn by_id(&self, id: &str) -> Option<u32> {
+        self.records.row_of(id)
+    }
+
+    /// Vector of the record with this id.
+    ///
+    /// # Errors
+    /// [`IndexError::UnknownId`].
+    pub fn vector_of(&self, id: &str) -> Result<JointVector, IndexError> {
+        let row = self.by_id(id).ok_or_else(|| IndexError::UnknownId { id: id.into() })?;
+        self.index().vector(row)
+    }
+
+    /// The records nearest to a query of `query_space`.
+    ///
+    /// # Errors
+    /// [`IndexError::Space`] for another space, otherwise as [`VectorIndex::search`].
+    pub fn search(
+        &self,
+        query_space: &Space,
+        query: &JointVector,
+        params: &SearchParams<'_>,
+    ) -> Result<Vec<Hit<'_>>, IndexError> {
+        self.space().ensure_same("the collection", query_space, "the query")?;
+        Ok(self.hits(&self.index().search(query, params)?))
+    }
+
+    /// The records nearest to each query, in the order of the queries, searched in parallel.
+    ///
+    /// # Errors
+    /// As [`Collection::search`].
+    pub fn search_batch(
+        &self,
+        query_space: &Space,
+        queries: &[JointVector],
+        params: &SearchParams<'_>,
+    ) -> Result<Vec<Vec<Hit<'_>>>, IndexError> {
+        self.space().ensure_same("the collection", query_space, "the query")?;
+        let found = self.index().search_batch(queries, params)?;
+        Ok(found.iter().map(|neighbours| self.hits(neighbours)).collect())
+    }
+
+    fn hits(&self, neighbours: &[Neighbour]) -> Vec<Hit<'_>> {
+        let records = self.records();
+        let to_hit = |(i, found): (usize, &Neighbour)| Hit {
+            record: &records[found.row as usize],
+            row: found.row,
+            cosine: found.cosine,
+            rank: i + 1,
+        };
+        neighbours.iter().enumerate().map(to_hit).collect()
+    }
+}

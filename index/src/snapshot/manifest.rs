@@ -1,0 +1,119 @@
+//! `manifest.json`: what a snapshot is and which files belong to it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use protext_core::Space;
+use serde::de::Error as _;
+use serde::{Deserialize, Serialize};
+
+use super::checked_file::{FileEntry, io_error, sha256_hex};
+use super::current::Current;
+use super::{GRAPH, MANIFEST, RECORDS, VECTORS};
+use crate::collection::{Collection, CollectionInfo, IndexDescription};
+use crate::error::SnapshotError;
+
+const FORMAT: &str = "protext-collection";
+const VERSION: u64 = 1;
+const BYTE_ORDER: &str = "little";
+
+/// The content of `manifest.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    format: String,
+    version: u64,
+    byte_order: String,
+    pub(super) created_unix_s: u64,
+    pub(super) space: Space,
+    pub(super) n_records: u64,
+    pub(super) index: IndexDescription,
+    pub(super) metadata: BTreeMap<String, String>,
+    pub(super) files: Vec<FileEntry>,
+}
+
+/// What every version of the manifest says.
+#[derive(Deserialize)]
+struct Header {
+    format: String,
+    version: u64,
+    byte_order: String,
+}
+
+impl Manifest {
+    pub(super) fn new(collection: &Collection, files: Vec<FileEntry>) -> Self {
+        let CollectionInfo { space, n_records, index, created_unix_s, metadata } = collection.info();
+        let (format, byte_order) = (FORMAT.into(), BYTE_ORDER.into());
+        Self {
+            format,
+            version: VERSION,
+            byte_order,
+            created_unix_s,
+            space,
+            n_records,
+            index,
+            metadata,
+            files,
+        }
+    }
+
+    /// Reads the manifest that `current` names. The version is looked at before the digest, so that a
+    /// collection of a later program is called that and not damaged.
+    pub(super) fn read(dir: &Path, current: &Current) -> Result<Self, SnapshotError> {
+        let path = current.folder(dir).join(MANIFEST);
+        let bytes = fs::read(&path).map_err(io_error("read", &path))?;
+        if let Ok(header) = serde_json::from_slice::<Header>(&bytes) {
+            header.ensure_readable(&path)?;
+        }
+        let found = sha256_hex(&bytes);
+        if found != current.manifest_sha256 {
+            return Err(SnapshotError::Checksum { path, expected: current.manifest_sha256.clone(), found });
+        }
+        let invalid = |source| SnapshotError::Manifest { path: path.clone(), source };
+        let manifest: Self = serde_json::from_slice(&bytes).map_err(invalid)?;
+        for name in manifest.file_names() {
+            manifest.file(name).map_err(invalid)?;
+        }
+        Ok(manifest)
+    }
+
+    /// The files that such a collection has.
+    pub(super) fn file_names(&self) -> &'static [&'static str] {
+        match self.index {
+            IndexDescription::Exact => &[RECORDS, VECTORS],
+            IndexDescription::Hnsw { .. } => &[RECORDS, VECTORS, GRAPH],
+        }
+    }
+
+    /// The entry of a file.
+    pub(super) fn file(&self, name: &str) -> Result<&FileEntry, serde_json::Error> {
+        let entry = self.files.iter().find(|entry| entry.name == name);
+        entry.ok_or_else(|| serde_json::Error::custom(format!("no entry for {name}")))
+    }
+
+    pub(super) fn info(&self) -> CollectionInfo {
+        CollectionInfo {
+            space: self.space.clone(),
+            n_records: self.n_records,
+            index: self.index,
+            created_unix_s: self.created_unix_s,
+            metadata: self.metadata.clone(),
+        }
+    }
+}
+
+impl Header {
+    fn ensure_readable(self, path: &Path) -> Result<(), SnapshotError> {
+        let path = path.to_path_buf();
+        if self.format != FORMAT {
+            return Err(SnapshotError::Format { path, found: self.format });
+        }
+        if self.version > VERSION {
+            return Err(SnapshotError::NewerVersion { path, found: self.version, supported: VERSION });
+        }
+        if self.byte_order != BYTE_ORDER {
+            return Err(SnapshotError::ByteOrder { path, found: self.byte_order });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,58 @@
+//! Collections on disk: which files there are, and what survives a crash.
+//!
+//! ```text
+//! DIR/CURRENT              "snapshot-000003 <sha256 of its manifest>"
+//! DIR/LOCK                 held by the one process that writes
+//! DIR/snapshot-000003/     manifest.json, records.jsonl, vectors.bin, graph.bin (not for exact indexes)
+//! ```
+//!
+//! A snapshot is written under the name `snapshot-N.partial`, every file is synced, the folder gets its name,
+//! and only then does a rename of `CURRENT` make it count. Whatever a crash leaves behind that `CURRENT` does
+//! not name is ignored, and removed by the next save. `CURRENT` carries the digest of the manifest and the
+//! manifest carries the length and digest of every other file, so no flipped byte goes unseen.
+//!
+//! A reader takes everything into memory. If the snapshot that it is reading is replaced and removed under
+//! its hands, it starts over with the new one.
+
+mod binary;
+mod checked_file;
+mod current;
+mod graph_file;
+mod manifest;
+mod open;
+mod records_file;
+mod save;
+mod vectors_file;
+mod verify;
+
+use protext_core::Space;
+
+pub use open::inspect;
+pub(crate) use open::open;
+pub(crate) use save::save;
+pub use verify::{FileReport, VerifyReport, verify};
+
+const RECORDS: &str = "records.jsonl";
+const VECTORS: &str = "vectors.bin";
+const GRAPH: &str = "graph.bin";
+const MANIFEST: &str = "manifest.json";
+
+/// What is compared with the manifest while a collection is read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// Length and sha256 of every file.
+    #[default]
+    Full,
+    /// Lengths. For collections so large that hashing them takes too long at every start. What is read must
+    /// still be well formed: a damaged file gives wrong hits at worst.
+    Lengths,
+}
+
+/// How to open a collection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// What is verified.
+    pub verify: Verify,
+    /// Refuse collections of another space than this one.
+    pub expected_space: Option<Space>,
+}

@@ -1,0 +1,91 @@
+//! Reading a snapshot, whole or not at all.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::current::Current;
+use super::manifest::Manifest;
+use super::{
+    GRAPH, OpenOptions, RECORDS, VECTORS, Verify, checked_file, graph_file, records_file, vectors_file,
+};
+use crate::collection::{Collection, CollectionInfo, IndexDescription, StoredIndex};
+use crate::error::{IndexError, SnapshotError};
+use crate::exact::ExactIndex;
+use crate::hnsw::{HnswIndex, HnswParams};
+use crate::vector_table::VectorTable;
+
+/// How often a reader starts over because the snapshot was replaced while it read.
+const MAX_ATTEMPTS: usize = 16;
+
+/// Describes the collection in `dir` from its manifest alone, in no time.
+///
+/// # Errors
+/// [`SnapshotError`] naming the file and what to do.
+pub fn inspect(dir: impl AsRef<Path>) -> Result<CollectionInfo, SnapshotError> {
+    let dir = dir.as_ref();
+    with_current(dir, |current| Ok(Manifest::read(dir, current)?.info()))
+}
+
+/// Reads the collection in `dir`.
+pub(crate) fn open(dir: &Path, options: &OpenOptions) -> Result<Collection, SnapshotError> {
+    with_current(dir, |current| {
+        let manifest = Manifest::read(dir, current)?;
+        if let Some(expected) = &options.expected_space {
+            manifest.space.ensure_same("the collection", expected, "what it is opened for")?;
+        }
+        load(&current.folder(dir), manifest, options.verify)
+    })
+}
+
+/// Runs `read` on the current snapshot, again if that was replaced and removed meanwhile.
+pub(super) fn with_current<T>(
+    dir: &Path,
+    read: impl Fn(&Current) -> Result<T, SnapshotError>,
+) -> Result<T, SnapshotError> {
+    let mut current = Current::read(dir)?;
+    for _ in 1..MAX_ATTEMPTS {
+        match read(&current) {
+            Err(SnapshotError::MissingFile { path }) => {
+                let now = Current::read(dir)?;
+                if now == current {
+                    return Err(SnapshotError::MissingFile { path });
+                }
+                current = now;
+            }
+            other => return other,
+        }
+    }
+    read(&current)
+}
+
+fn load(folder: &Path, manifest: Manifest, verify: Verify) -> Result<Collection, SnapshotError> {
+    let n_records = manifest.n_records;
+    let file = |name| {
+        let invalid = |source| SnapshotError::Manifest { path: folder.join(super::MANIFEST), source };
+        manifest.file(name).map_err(invalid)
+    };
+    let unusable = |source| SnapshotError::Content { path: folder.join(super::MANIFEST), source };
+
+    let records = checked_file::read(folder, file(RECORDS)?, verify, |from, path| {
+        records_file::read(from, path, n_records)
+    })?;
+    let table = VectorTable::new(manifest.space.clone()).map_err(unusable)?;
+    let entry = file(VECTORS)?;
+    let table = checked_file::read(folder, entry, verify, |from, path| {
+        vectors_file::read(from, path, entry.n_bytes, n_records, table)
+    })?;
+    let index = match manifest.index {
+        IndexDescription::Exact => StoredIndex::Exact(ExactIndex::new(Arc::new(table))),
+        IndexDescription::Hnsw { m, ef_construction } => {
+            let params = HnswParams { m, ef_construction, ..HnswParams::default() };
+            params.validate().map_err(unusable)?;
+            let entry = file(GRAPH)?;
+            let graph = checked_file::read(folder, entry, verify, |from, path| {
+                graph_file::read(from, path, entry.n_bytes, n_records)
+            })?;
+            let index = HnswIndex::from_parts(Arc::new(table), graph, params);
+            StoredIndex::Hnsw(index.map_err(|fault| unusable(IndexError::Graph(fault)))?)
+        }
+    };
+    Ok(Collection { records, index, created_unix_s: manifest.created_unix_s, metadata: manifest.metadata })
+}
