@@ -1,11 +1,24 @@
 //! Dot products: the inner loop of every search.
 //!
-//! Vectors are kept as runs of [`Lanes`]: sixteen components, one cache line, zero padded at the end. All
-//! kernels add in the same order (32 running sums, then a fixed tree), so a pair has one cosine on a given
-//! machine whether it is scored alone, in a batch, by the exact scan or by the graph walk.
+//! Vectors are kept as runs of [`Lanes`]: sixteen components, one cache line, zero padded at the end. A
+//! kernel always adds in the same order, so a pair has one cosine on a given machine whether it is scored
+//! alone, in a batch, by the exact scan or by the graph walk. The loops are written with the processor's own
+//! instructions because the compiler does not keep their running sums in registers (measured: 20 times slower).
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{
+    __m256, _MM_HINT_T0, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch,
+    _mm256_add_ps, _mm256_castpd_ps, _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_fmadd_ps,
+    _mm256_load_ps, _mm256_setzero_ps, _mm512_add_ps, _mm512_castpd512_pd256, _mm512_castps_pd,
+    _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_load_ps, _mm512_setzero_ps,
+};
 
 /// Components of one [`Lanes`].
 pub(crate) const N_LANES: usize = 16;
+
+/// Cache lines of a row asked for ahead of its turn.
+#[cfg(target_arch = "x86_64")]
+const N_PREFETCH_LINES: usize = 8;
 
 /// Sixteen components on their own cache line.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +44,18 @@ pub(crate) fn pack(values: &[f32]) -> Vec<Lanes> {
     let mut lanes = Vec::with_capacity(n_lanes_of(values.len()));
     pack_into(&mut lanes, values);
     lanes
+}
+
+/// Asks for a row that will be read soon; the processor's own prefetcher follows with the rest of it.
+#[inline]
+pub(crate) fn prefetch(row: &[Lanes]) {
+    #[cfg(target_arch = "x86_64")]
+    for lanes in row.iter().take(N_PREFETCH_LINES) {
+        // SAFETY: a prefetch only hints, whatever the address; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(lanes.0.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = row;
 }
 
 /// The instruction set that this machine's dot products use.
@@ -70,11 +95,14 @@ impl Kernel {
     /// Cosines of one row with `Q` queries, each the same as [`Kernel::cosine`] gives to the last bit.
     #[inline]
     pub(crate) fn cosines<const Q: usize>(self, row: &[Lanes], queries: [&[Lanes]; Q]) -> [f32; Q] {
+        // Widths are equal (callers check the dimension); the shorter one decides so that no input can panic.
+        let n_lanes = queries.iter().fold(row.len(), |n, query| n.min(query.len()));
+        let (row, queries) = (&row[..n_lanes], queries.map(|query| &query[..n_lanes]));
         let dots = match self.0 {
-            InstructionSet::Portable => dots_portable(row, queries),
+            InstructionSet::Portable => queries.map(|query| dot_portable(row, query)),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `detect` is the only maker of this value and has seen that the processor has AVX2 and FMA.
-            InstructionSet::Avx2 => unsafe { dots_avx2(row, queries) },
+            InstructionSet::Avx2 => queries.map(|query| unsafe { dot_avx2(row, query) }),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `detect` is the only maker of this value and has seen that the processor has AVX-512F.
             InstructionSet::Avx512 => unsafe { dots_avx512(row, queries) },
@@ -83,61 +111,79 @@ impl Kernel {
     }
 }
 
-fn dots_portable<const Q: usize>(row: &[Lanes], queries: [&[Lanes]; Q]) -> [f32; Q] {
-    // On aarch64 a fused multiply-add is one instruction; on old x86 it would be a library call.
-    dots::<Q, { cfg!(any(target_arch = "aarch64", target_feature = "fma")) }>(row, queries)
+/// Sixteen sums that the compiler keeps in whatever registers the target has.
+fn dot_portable(row: &[Lanes], query: &[Lanes]) -> f32 {
+    let mut sums = [0.0_f32; N_LANES];
+    for (a, b) in row.iter().zip(query) {
+        for ((sum, a), b) in sums.iter_mut().zip(a.0).zip(b.0) {
+            // On aarch64 a fused multiply-add is one instruction; on old x86 it would be a library call.
+            *sum = if cfg!(target_arch = "aarch64") { a.mul_add(b, *sum) } else { a * b + *sum };
+        }
+    }
+    let eight: [f32; 8] = std::array::from_fn(|i| sums[i] + sums[i + 8]);
+    let four: [f32; 4] = std::array::from_fn(|i| eight[i] + eight[i + 4]);
+    (four[0] + four[2]) + (four[1] + four[3])
+}
+
+/// Four sums of eight, which hides the latency of the multiply-add.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn dot_avx2(row: &[Lanes], query: &[Lanes]) -> f32 {
+    let mut sums = [_mm256_setzero_ps(); 4];
+    for (i, (a, b)) in row.iter().zip(query).enumerate() {
+        for half in 0..2 {
+            // SAFETY: `Lanes` is 16 floats at an address divisible by 64, so both halves can be read, aligned.
+            let (a, b) = unsafe {
+                (_mm256_load_ps(a.0.as_ptr().add(8 * half)), _mm256_load_ps(b.0.as_ptr().add(8 * half)))
+            };
+            let sum = &mut sums[2 * (i % 2) + half];
+            *sum = _mm256_fmadd_ps(a, b, *sum);
+        }
+    }
+    sum_of_eight(_mm256_add_ps(_mm256_add_ps(sums[0], sums[2]), _mm256_add_ps(sums[1], sums[3])))
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn dots_avx2<const Q: usize>(row: &[Lanes], queries: [&[Lanes]; Q]) -> [f32; Q] {
-    dots::<Q, true>(row, queries)
+#[target_feature(enable = "avx2")]
+fn sum_of_eight(eight: __m256) -> f32 {
+    let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
 }
 
+/// Two sums of sixteen a query; a register with part of the row serves all queries.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 fn dots_avx512<const Q: usize>(row: &[Lanes], queries: [&[Lanes]; Q]) -> [f32; Q] {
-    dots::<Q, true>(row, queries)
-}
-
-/// The one loop behind all kernels; each caller compiles it for its instruction set.
-#[inline(always)]
-fn dots<const Q: usize, const FMA: bool>(row: &[Lanes], queries: [&[Lanes]; Q]) -> [f32; Q] {
-    // Widths are equal (callers check the dimension); the shorter one decides so that no input can panic.
-    let n_lanes = queries.iter().fold(row.len(), |n, query| n.min(query.len()));
-    let row = &row[..n_lanes];
-    let queries = queries.map(|query| &query[..n_lanes]);
-    let mut even = [[0.0_f32; N_LANES]; Q];
-    let mut odd = [[0.0_f32; N_LANES]; Q];
+    // Says once more what the caller has done, so that the loop needs no bounds checks.
+    let queries = queries.map(|query| &query[..row.len()]);
+    let mut even = [_mm512_setzero_ps(); Q];
+    let mut odd = [_mm512_setzero_ps(); Q];
+    let load = |lanes: &Lanes| {
+        // SAFETY: `Lanes` is 16 floats at an address divisible by 64.
+        unsafe { _mm512_load_ps(lanes.0.as_ptr()) }
+    };
     let mut i = 0;
-    while i + 1 < n_lanes {
+    while i + 1 < row.len() {
+        let (a, b) = (load(&row[i]), load(&row[i + 1]));
         for q in 0..Q {
-            accumulate::<FMA>(&mut even[q], &row[i], &queries[q][i]);
-            accumulate::<FMA>(&mut odd[q], &row[i + 1], &queries[q][i + 1]);
+            even[q] = _mm512_fmadd_ps(a, load(&queries[q][i]), even[q]);
+            odd[q] = _mm512_fmadd_ps(b, load(&queries[q][i + 1]), odd[q]);
         }
         i += 2;
     }
-    if i < n_lanes {
+    if i < row.len() {
+        let a = load(&row[i]);
         for q in 0..Q {
-            accumulate::<FMA>(&mut even[q], &row[i], &queries[q][i]);
+            even[q] = _mm512_fmadd_ps(a, load(&queries[q][i]), even[q]);
         }
     }
-    std::array::from_fn(|q| sum_pairwise(&even[q], &odd[q]))
-}
-
-#[inline(always)]
-fn accumulate<const FMA: bool>(sums: &mut [f32; N_LANES], a: &Lanes, b: &Lanes) {
-    for ((sum, &a), &b) in sums.iter_mut().zip(&a.0).zip(&b.0) {
-        *sum = if FMA { a.mul_add(b, *sum) } else { a * b + *sum };
-    }
-}
-
-#[inline(always)]
-fn sum_pairwise(even: &[f32; N_LANES], odd: &[f32; N_LANES]) -> f32 {
-    let sixteen: [f32; 16] = std::array::from_fn(|i| even[i] + odd[i]);
-    let eight: [f32; 8] = std::array::from_fn(|i| sixteen[i] + sixteen[i + 8]);
-    let four: [f32; 4] = std::array::from_fn(|i| eight[i] + eight[i + 4]);
-    (four[0] + four[2]) + (four[1] + four[3])
+    // Not `_mm512_reduce_add_ps`, which may add in an order of the compiler's choice.
+    std::array::from_fn(|q| {
+        let sixteen = _mm512_castps_pd(_mm512_add_ps(even[q], odd[q]));
+        let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(sixteen));
+        sum_of_eight(_mm256_add_ps(_mm256_castpd_ps(_mm512_castpd512_pd256(sixteen)), upper))
+    })
 }
 
 #[cfg(test)]

@@ -128,3 +128,66 @@ fn raise_levels(levels: &mut [u8], lists: &[Vec<Vec<u32>>]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use protext_core::{Fingerprint, JointVector, Space};
+
+    use super::*;
+
+    const ONE_BY_ONE: HnswParams = HnswParams { m: 2, ef_construction: 2, parallel: false };
+
+    fn table(n_rows: usize, angle: impl Fn(usize) -> f32) -> VectorTable {
+        let space = Space { name: "s".into(), dim: 2, fingerprint: Fingerprint::of(["s"]) };
+        let mut table = VectorTable::new(space).unwrap();
+        for row in 0..n_rows {
+            let (sin, cos) = angle(row).sin_cos();
+            table.push(&JointVector::normalized(vec![sin, cos]).unwrap()).unwrap();
+        }
+        table
+    }
+
+    fn n_reachable(graph: &Graph) -> usize {
+        let mut seen = vec![false; graph.n_rows()];
+        let mut stack = vec![graph.entry()];
+        while let Some(row) = stack.pop() {
+            if !std::mem::replace(&mut seen[row as usize], true) {
+                stack.extend(graph.base_links(row));
+            }
+        }
+        seen.into_iter().filter(|&seen| seen).count()
+    }
+
+    #[test]
+    fn every_row_can_be_reached_even_in_the_poorest_graph() {
+        let spread = |row: usize| row as f32 * 2.4;
+        let equal = |_| 0.5;
+        let two_heaps = |row: usize| (row % 2) as f32;
+        for parallel in [false, true] {
+            for angle in [&spread as &dyn Fn(usize) -> f32, &equal, &two_heaps] {
+                let params = HnswParams { parallel, ..ONE_BY_ONE };
+                let graph = build(&table(2_000, angle), params, &mut |_| {}).unwrap();
+                assert_eq!(n_reachable(&graph), 2_000);
+                assert!(graph.base().lens().all(|len| len <= 8), "no list grows without bound");
+            }
+        }
+    }
+
+    #[test]
+    fn the_distance_is_never_negative_and_never_nan() {
+        let distance = UnitDistance(Kernel::detect());
+        let lanes = |value| [Lanes([value; 16])];
+        assert_eq!(distance.eval(&lanes(0.25), &lanes(0.25)), 0.0);
+        assert_eq!(distance.eval(&lanes(0.250_001), &lanes(0.250_001)), 0.0);
+        assert_eq!(distance.eval(&lanes(0.25), &lanes(-0.25)), 2.0);
+        assert!(distance.eval(&lanes(f32::NAN), &lanes(0.25)) >= 0.0);
+        assert_eq!(distance.eval(&lanes(0.25), &[]), 1.0, "widths that differ do not panic");
+    }
+
+    #[test]
+    fn progress_counts_up_to_all_rows() {
+        let mut reports = Vec::new();
+        build(&table(5_000, |row| row as f32), ONE_BY_ONE, &mut |n_rows| reports.push(n_rows)).unwrap();
+        assert_eq!(reports, [4_096, 5_000]);
+    }
+}

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::collections::BinaryHeap;
 
 use super::graph::Graph;
-use crate::kernel::Lanes;
+use crate::kernel::{Lanes, prefetch};
 use crate::ranking::{Ranked, TopK};
 use crate::row_set::RowSet;
 use crate::vector_index::Neighbour;
@@ -76,6 +76,9 @@ impl Walk<'_> {
             n_compared += unseen.len();
             if n_compared > self.budget {
                 return None;
+            }
+            for &row in &*unseen {
+                prefetch(self.table.row(row));
             }
             for &row in &*unseen {
                 let candidate = self.rank(row, query);

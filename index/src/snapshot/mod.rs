@@ -16,6 +16,8 @@
 
 mod binary;
 mod checked_file;
+#[cfg(test)]
+mod crash_tests;
 mod current;
 mod graph_file;
 mod manifest;

@@ -1,0 +1,379 @@
+//! Collections on disk: damage of any kind is refused with a reason, and a save that fails or is killed leaves
+//! what was there. (Crash points between the steps of a save are tested beside the code, in `snapshot`.)
+
+mod support;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use protext_index::{
+    Collection, HnswParams, IndexKind, OpenOptions, SearchParams, SnapshotError, Verify, inspect, verify,
+};
+use sha2::{Digest, Sha256};
+use support::{clustered, collection, space};
+
+const DIM: usize = 6;
+const LENGTHS: OpenOptions = OpenOptions { verify: Verify::Lengths, expected_space: None };
+
+fn graph_kind() -> IndexKind {
+    IndexKind::Hnsw(HnswParams { m: 3, ef_construction: 10, parallel: false })
+}
+
+fn small(prefix: &str) -> Collection {
+    collection(prefix, &clustered(25, DIM, 9), graph_kind())
+}
+
+fn saved() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    small("P").save(dir.path()).unwrap();
+    let folder = dir.path().join("snapshot-000001");
+    (dir, folder)
+}
+
+/// Changes the manifest and signs it again, as a program with other ideas would have written it.
+fn edit_manifest(dir: &Path, edit: impl FnOnce(&mut serde_json::Value)) {
+    let path = dir.join("snapshot-000001/manifest.json");
+    let mut manifest = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    edit(&mut manifest);
+    let bytes = serde_json::to_vec(&manifest).unwrap();
+    fs::write(dir.join("CURRENT"), format!("snapshot-000001 {}\n", hex::encode(Sha256::digest(&bytes))))
+        .unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+fn refused(dir: &Path) -> String {
+    let error = Collection::open(dir).expect_err("a damaged collection opened");
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[test]
+fn one_flipped_byte_anywhere_is_refused() {
+    let (dir, folder) = saved();
+    let files = ["manifest.json", "records.jsonl", "vectors.bin", "graph.bin"].map(|name| folder.join(name));
+    for path in files.iter().chain([&dir.path().join("CURRENT")]) {
+        let sound = fs::read(path).unwrap();
+        let mut bytes = sound.clone();
+        for position in 0..sound.len() {
+            bytes[position] ^= 1 << (position % 8);
+            fs::write(path, &bytes).unwrap();
+            let message = refused(dir.path());
+            let ways_out = ["protext index build", "update Protext"];
+            assert!(ways_out.iter().any(|way| message.contains(way)), "{path:?}, byte {position}: {message}");
+            bytes[position] = sound[position];
+        }
+        fs::write(path, &sound).unwrap();
+        Collection::open(dir.path()).unwrap();
+    }
+}
+
+#[test]
+fn damage_that_no_checksum_catches_does_not_panic() {
+    let (dir, folder) = saved();
+    let query = &clustered(1, DIM, 10)[0];
+    for name in ["records.jsonl", "vectors.bin", "graph.bin"] {
+        let path = folder.join(name);
+        let sound = fs::read(&path).unwrap();
+        let mut n_opened = 0;
+        for position in 0..sound.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut bytes = sound.clone();
+                bytes[position] ^= flip;
+                fs::write(&path, &bytes).unwrap();
+                if let Ok(opened) = Collection::open_with(dir.path(), &LENGTHS) {
+                    let hits = opened.search(&space(DIM), query, &SearchParams::new(3).with_ef(3)).unwrap();
+                    assert_eq!(hits.len(), 3);
+                    n_opened += 1;
+                }
+            }
+        }
+        assert!(n_opened > 0 && n_opened < sound.len() * 3, "{name}: {n_opened} of {}", sound.len() * 3);
+        fs::write(&path, &sound).unwrap();
+    }
+}
+
+#[test]
+fn short_long_and_missing_files_are_named() {
+    let (dir, folder) = saved();
+    for name in ["records.jsonl", "vectors.bin", "graph.bin"] {
+        let path = folder.join(name);
+        let sound = fs::read(&path).unwrap();
+        for len in [0, 1, 10, sound.len() / 2, sound.len() - 1] {
+            fs::write(&path, &sound[..len]).unwrap();
+            for options in [OpenOptions::default(), LENGTHS] {
+                let error = Collection::open_with(dir.path(), &options).unwrap_err();
+                assert!(
+                    matches!(error, SnapshotError::Length { found, .. } if found == len as u64),
+                    "{error}"
+                );
+                assert!(error.to_string().contains(name), "{error}");
+            }
+        }
+        fs::write(&path, [&sound[..], b"\n"].concat()).unwrap();
+        assert!(matches!(Collection::open(dir.path()), Err(SnapshotError::Length { .. })));
+        fs::remove_file(&path).unwrap();
+        assert!(
+            matches!(Collection::open(dir.path()), Err(SnapshotError::MissingFile { path: p }) if p == path)
+        );
+        fs::write(&path, &sound).unwrap();
+    }
+    fs::remove_file(folder.join("manifest.json")).unwrap();
+    assert!(refused(dir.path()).contains("manifest.json is missing"));
+    fs::remove_file(dir.path().join("CURRENT")).unwrap();
+    assert!(refused(dir.path()).contains("holds no collection"));
+    assert!(refused(&dir.path().join("nowhere")).contains("protext index build"));
+}
+
+#[test]
+fn other_versions_orders_spaces_and_counts_are_refused() {
+    let refuse = |key: &str, value: serde_json::Value| {
+        let (dir, _) = saved();
+        edit_manifest(dir.path(), |manifest| manifest[key] = value);
+        refused(dir.path())
+    };
+    assert!(
+        refuse("version", 2.into())
+            .contains("written by a newer version (format 2, this program reads up to 1)")
+    );
+    assert!(refuse("byte_order", "big".into()).contains("byte order \"big\""));
+    assert!(refuse("format", "parquet".into()).contains("describes \"parquet\""));
+    assert!(refuse("n_records", 26.into()).contains("number of records is 25, the manifest says 26"));
+    assert!(refuse("n_records", u64::MAX.into()).contains("number of records"));
+    assert!(refuse("files", serde_json::json!([])).contains("no entry for records.jsonl"));
+    let hnsw = serde_json::json!({"kind": "hnsw", "m": 300, "ef_construction": 400});
+    assert!(refuse("index", hnsw).contains("m = 300 is out of range"));
+    for (dim, expected) in [(0, "has no components"), (7, "dimension is 6"), (usize::MAX, "dimension is 6")] {
+        let (dir, _) = saved();
+        edit_manifest(dir.path(), |manifest| manifest["space"]["dim"] = dim.into());
+        let message = refused(dir.path());
+        assert!(message.contains(expected), "{message}");
+    }
+
+    // A version that was edited by hand is called by its name although the digest is wrong, too.
+    let (dir, folder) = saved();
+    let path = folder.join("manifest.json");
+    let text = fs::read_to_string(&path).unwrap().replace("\"version\": 1", "\"version\": 9");
+    fs::write(&path, text).unwrap();
+    assert!(matches!(Collection::open(dir.path()), Err(SnapshotError::NewerVersion { found: 9, .. })));
+
+    let (dir, _) = saved();
+    let expecting = |dim| OpenOptions { expected_space: Some(space(dim)), ..OpenOptions::default() };
+    assert!(Collection::open_with(dir.path(), &expecting(DIM)).is_ok());
+    let other = Collection::open_with(dir.path(), &expecting(DIM + 1));
+    assert!(matches!(other, Err(SnapshotError::Space(_))));
+}
+
+#[test]
+fn records_that_break_the_rules_are_refused_although_the_digest_is_right() {
+    let refuse = |from: &str, to: &str| {
+        let (dir, folder) = saved();
+        let path = folder.join("records.jsonl");
+        let bytes = fs::read_to_string(&path).unwrap().replace(from, to).into_bytes();
+        fs::write(&path, &bytes).unwrap();
+        edit_manifest(dir.path(), |manifest| {
+            manifest["files"][0]["n_bytes"] = bytes.len().into();
+            manifest["files"][0]["sha256"] = hex::encode(Sha256::digest(&bytes)).into();
+        });
+        refused(dir.path())
+    };
+    assert!(refuse("\"P3\"", "\"P2\"").contains("records 3 and 4 both have the id \"P2\""));
+    assert!(refuse("\"P3\"", "\"\"").contains("record 4 has an empty id"));
+    assert!(refuse("\"id\":\"P3\"", "\"name\":\"P3\"").contains("line 4: not a record"));
+}
+
+#[test]
+fn info_and_verify_describe_what_is_there() {
+    let (dir, folder) = saved();
+    let info = inspect(dir.path()).unwrap();
+    assert_eq!(info, Collection::open(dir.path()).unwrap().info());
+    assert_eq!((info.n_records, info.metadata["encoder"].as_str()), (25, "test-encoder"));
+    assert!(info.created_unix_s > 1_700_000_000);
+
+    let report = verify(dir.path()).unwrap();
+    assert!(report.is_sound() && report.leftovers.is_empty(), "{report:?}");
+    assert_eq!(report.files.len(), 3);
+    for name in ["vectors.bin", "graph.bin"] {
+        let mut bytes = fs::read(folder.join(name)).unwrap();
+        bytes[60] ^= 4;
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+    fs::create_dir(dir.path().join("snapshot-000007.partial")).unwrap();
+    let report = verify(dir.path()).unwrap();
+    let damaged: Vec<_> = report.files.iter().filter(|file| file.problem.is_some()).collect();
+    assert_eq!(damaged.iter().map(|file| &*file.name).collect::<Vec<_>>(), ["vectors.bin", "graph.bin"]);
+    assert!(damaged[0].problem.as_ref().unwrap().contains("sha256"));
+    assert_eq!(report.leftovers, ["snapshot-000007.partial"]);
+    serde_json::to_string(&report).unwrap();
+}
+
+#[test]
+fn a_collection_is_replaced_under_its_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    small("old").save(dir.path()).unwrap();
+    let handle = Collection::open(dir.path()).unwrap();
+    let query = &clustered(1, DIM, 10)[0];
+    let params = SearchParams::new(5);
+    let expected = handle.search(&space(DIM), query, &params).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let searching = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(handle.search(&space(DIM), query, &params).unwrap(), expected);
+            }
+        });
+        let opening = scope.spawn(|| {
+            let mut n_opened = 0;
+            while !done.load(Ordering::Relaxed) {
+                let opened = Collection::open(dir.path()).unwrap();
+                assert!(opened.records().iter().all(|r| r.id[..3] == opened.records()[0].id[..3]));
+                assert!(verify(dir.path()).unwrap().is_sound());
+                n_opened += 1;
+            }
+            n_opened
+        });
+        for round in 0..60 {
+            small(if round % 2 == 0 { "new" } else { "old" }).save(dir.path()).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        searching.join().unwrap();
+        assert!(opening.join().unwrap() > 0);
+    });
+    let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 3, "CURRENT, LOCK and one snapshot are left: {names:?}");
+}
+
+#[test]
+fn a_directory_that_is_not_ours_or_in_use_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("thesis.tex"), "do not lose").unwrap();
+    let refused = small("P").save(dir.path()).unwrap_err();
+    assert!(
+        matches!(&refused, SnapshotError::ForeignFiles { entry, .. } if entry == "thesis.tex"),
+        "{refused}"
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+
+    let (dir, _) = saved();
+    fs::write(dir.path().join("README"), "a note beside a collection is fine").unwrap();
+    let lock = File::options().write(true).open(dir.path().join("LOCK")).unwrap();
+    lock.lock().unwrap();
+    let busy = small("Q").save(dir.path()).unwrap_err();
+    assert!(matches!(busy, SnapshotError::Locked { .. }), "{busy}");
+    drop(lock);
+    small("Q").save(dir.path()).unwrap();
+    assert_eq!(Collection::open(dir.path()).unwrap().by_id("Q0"), Some(0));
+    assert!(dir.path().join("README").exists());
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a-file");
+    fs::write(&file, "").unwrap();
+    for target in [file.clone(), file.join("below"), PathBuf::from("/proc/protext-collection")] {
+        let message = small("P").save(&target).unwrap_err().to_string();
+        assert!(message.contains(&*target.to_string_lossy()), "{message}");
+        assert!(message.contains("check that"), "{message}");
+    }
+    // A new directory below ones that do not exist is made.
+    let deep = dir.path().join("a/b/c");
+    small("P").save(&deep).unwrap();
+    assert_eq!(Collection::open(&deep).unwrap().len(), 25);
+}
+
+/// Saves until it is stopped; run in a process of its own by the tests below.
+#[test]
+#[ignore = "the child of other tests"]
+fn child_saves() {
+    let Some(dir) = std::env::var_os("PROTEXT_TEST_DIR").map(PathBuf::from) else { return };
+    if std::env::var_os("PROTEXT_TEST_FOREVER").is_some() {
+        for round in 0_usize.. {
+            small(if round.is_multiple_of(2) { "even" } else { "odd" }).save(&dir).unwrap();
+        }
+    }
+    let large = collection("large", &clustered(4_000, DIM, 4), IndexKind::Exact);
+    match large.save(&dir) {
+        Ok(()) => println!("SAVED"),
+        Err(error) => println!("REFUSED {error}"),
+    }
+}
+
+fn child(dir: &Path, limits: &str) -> std::process::Command {
+    let mut command = std::process::Command::new("sh");
+    let script = format!("{limits} exec \"$0\" --exact child_saves --ignored --nocapture");
+    command.arg("-c").arg(script).arg(std::env::current_exe().unwrap()).env("PROTEXT_TEST_DIR", dir);
+    command
+}
+
+#[test]
+#[cfg(unix)]
+fn when_no_more_can_be_written_the_old_collection_stays() {
+    let (dir, _) = saved();
+    // Files may grow to 64 or 128 blocks of 512 bytes; past that writing fails, as on a full disk.
+    let output = child(dir.path(), "trap '' XFSZ; ulimit -f 128;").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("REFUSED cannot write"), "{said}");
+    assert!(said.contains("records.jsonl.") || said.contains("records.jsonl;"), "{said}");
+    assert_eq!(Collection::open(dir.path()).unwrap().by_id("P0"), Some(0));
+    assert_eq!(verify(dir.path()).unwrap().leftovers, [""; 0], "what was written was removed again");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn on_a_full_disk_the_old_collection_stays() {
+    struct Mounted(tempfile::TempDir);
+    impl Drop for Mounted {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount").arg(self.0.path()).status();
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mount = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"])
+        .arg(dir.path())
+        .output();
+    if !mount.is_ok_and(|mount| mount.status.success()) {
+        println!("NOT RUN: a small file system cannot be mounted here (needs root)");
+        return;
+    }
+    let dir = Mounted(dir);
+    let target = dir.0.path().join("collection");
+    small("P").save(&target).unwrap();
+    let large = collection("large", &clustered(4_000, DIM, 4), IndexKind::Exact);
+    let refused = large.save(&target).unwrap_err();
+    assert!(matches!(&refused, SnapshotError::Io { action: "write", .. }), "{refused}");
+    assert_eq!(Collection::open(&target).unwrap().by_id("P0"), Some(0));
+    small("Q").save(&target).unwrap();
+}
+
+#[test]
+#[cfg(unix)]
+fn a_killed_save_leaves_a_collection_that_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    small("odd").save(dir.path()).unwrap();
+    let mut n_leftovers = 0;
+    for round in 0..12 {
+        let mut child = child(dir.path(), "")
+            .env("PROTEXT_TEST_FOREVER", "1")
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(60 + 13 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(Collection::open(dir.path()).unwrap().len(), 25);
+        let report = verify(dir.path()).unwrap();
+        assert!(report.is_sound(), "{report:?}");
+        n_leftovers += report.leftovers.len();
+    }
+    println!("{n_leftovers} leftovers seen after 12 kills");
+    small("last").save(dir.path()).unwrap();
+    assert!(verify(dir.path()).unwrap().leftovers.is_empty());
+}
