@@ -1,0 +1,3 @@
+//! Models: which there are, getting their files, and turning checkpoints into encoders.
+
+pub mod convert;
