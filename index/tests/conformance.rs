@@ -1,6 +1,8 @@
 //! One suite for every index: what `VectorIndex` promises, checked for the exact index, for graphs as built (on
 //! all cores and serially) and for both as read back from disk.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::collections::HashSet;
@@ -12,11 +14,11 @@ use protext_index::{
     Collection, CollectionBuilder, ExactIndex, HnswIndex, HnswParams, IndexDescription, IndexError,
     IndexKind, Neighbour, RowSet, SearchParams, VectorIndex, VectorTable,
 };
-use support::{clustered, collection, record, space, table};
+use support::{clustered, collection, record, space};
 
 const DIM: usize = 24;
 const N_ROWS: usize = 3_000;
-const PARAMS: HnswParams = HnswParams { m: 12, ef_construction: 80, parallel: true };
+const PARAMS: HnswParams = HnswParams { m: 8, ef_construction: 80, parallel: true };
 
 fn vectors() -> &'static [JointVector] {
     static VECTORS: OnceLock<Vec<JointVector>> = OnceLock::new();
@@ -60,6 +62,13 @@ fn indexes() -> Vec<(&'static str, &'static dyn VectorIndex)> {
         ("hnsw, built serially", serial.index()),
         ("hnsw, reopened", serial_reopened.index()),
     ]
+}
+
+/// A table of these vectors.
+fn table(vectors: &[JointVector]) -> VectorTable {
+    let mut table = VectorTable::new(space(vectors[0].as_slice().len())).unwrap();
+    vectors.iter().for_each(|vector| assert!(table.push(vector).is_ok()));
+    table
 }
 
 /// All rows with their cosines in double precision, best first: the definition.
@@ -137,8 +146,10 @@ fn more_candidates_find_more_and_fewer_than_k_are_never_kept() {
         assert!(hits.iter().all(|hits| hits.len() == 10));
         hits.iter().zip(&truth).map(|(hits, truth)| recall(hits, truth, 10)).sum::<f64>() / 100.0
     };
-    let (few, many) = (mean(1), mean(100));
+    let (few, many) = (mean(1), mean(90));
+    println!("recall {few} with 10 candidates, {many} with 90");
     assert!(few >= 0.7 && many >= 0.98 && many >= few, "{few} {many}");
+    assert!(few < 1.0, "too easy: this would not show that a graph is walked");
 }
 
 #[test]
@@ -179,7 +190,7 @@ fn filters_cost_no_recall() {
             assert!(found >= least, "{name}, {} allowed: {found}", filter.count());
         }
         // Few enough candidates that a graph is walked although half the rows may not be returned.
-        let found = mean_recall(index, &SearchParams::new(10).with_filter(&half).with_ef(30));
+        let found = mean_recall(index, &SearchParams::new(10).with_filter(&half).with_ef(20));
         assert!(found >= 0.95, "{name}, walking under a filter: {found}");
         for query in &queries()[..5] {
             let search = |filter| index.search(query, &SearchParams::new(10).with_filter(filter)).unwrap();
@@ -202,7 +213,8 @@ fn a_filter_whose_rows_lie_far_from_the_query_costs_no_recall() {
         let allowed = RowSet::where_true(N_ROWS, |row| far.contains(&row));
         let truth = definition(query, |row| far.contains(&row));
         for (name, index) in indexes() {
-            let hits = index.search(query, &SearchParams::new(10).with_filter(&allowed)).unwrap();
+            let params = SearchParams::new(10).with_filter(&allowed).with_ef(50);
+            let hits = index.search(query, &params).unwrap();
             assert_eq!(hits.len(), 10, "{name}");
             assert!(recall(&hits, &truth, 10) >= 0.9, "{name}");
         }

@@ -1,6 +1,8 @@
 //! Collections on disk: damage of any kind is refused with a reason, and a save that fails or is killed leaves
 //! what was there. (Crash points between the steps of a save are tested beside the code, in `snapshot`.)
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs::{self, File};

@@ -13,8 +13,8 @@ use crate::exact::ExactIndex;
 use crate::hnsw::{HnswIndex, HnswParams};
 use crate::vector_table::VectorTable;
 
-/// Most rows for which [`IndexKind::Auto`] stays exact: one query takes about as long as a walk of a graph
-/// over as many rows. Source: measured at 128 dimensions.
+/// Most rows for which [`IndexKind::Auto`] stays exact: nothing to build, nothing missed, and one query takes
+/// twice as long as a walk at most. Source: measured at 128 dimensions, 0.15 ms for 10,000 rows on one core.
 pub const AUTO_EXACT_MAX_ROWS: usize = 10_000;
 
 /// Which index a collection gets.

@@ -1,10 +1,7 @@
 //! Data for the index tests: unit vectors in clusters, as embeddings of protein families are.
 
-// Every test program compiles this module and uses its own part of it.
-#![allow(dead_code)]
-
 use protext_core::{Fingerprint, JointVector, Space};
-use protext_index::{Collection, CollectionBuilder, IndexKind, Record, VectorTable};
+use protext_index::{Collection, CollectionBuilder, IndexKind, Record};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -30,20 +27,13 @@ pub(crate) fn clustered(n: usize, dim: usize, seed: u64) -> Vec<JointVector> {
     (0..n).map(|_| near_a_centre()).collect()
 }
 
-/// A table of these vectors.
-pub(crate) fn table(vectors: &[JointVector]) -> VectorTable {
-    let mut table = VectorTable::new(space(vectors[0].as_slice().len())).unwrap();
-    vectors.iter().for_each(|vector| assert!(table.push(vector).is_ok()));
-    table
-}
-
 /// A record whose id is `prefix` and the row.
 pub(crate) fn record(prefix: &str, row: usize) -> Record {
     Record {
         id: format!("{prefix}{row}"),
         description: "alcohol dehydrogenase, \"quoted\"\nand on two lines".into(),
-        organism: (row % 2 == 0).then(|| "Homo sapiens".into()),
-        taxon_id: (row % 2 == 0).then_some(9606),
+        organism: row.is_multiple_of(2).then(|| "Homo sapiens".into()),
+        taxon_id: row.is_multiple_of(2).then_some(9606),
         length: row as u32,
         ..Record::default()
     }
