@@ -183,7 +183,9 @@ impl Rotation {
 fn frequencies(config: &EsmConfig, weights: Weights<'_>) -> Result<Vec<f32>, ConvertError> {
     let head_dim = config.shape.head_dim();
     let n_frequencies = head_dim / 2;
-    let names = (0..config.shape.n_layers)
+    // A layer has many tensors, so a config that claims more layers than there are tensors is not followed here.
+    let n_layers = config.shape.n_layers.min(weights.n_tensors());
+    let names = (0..n_layers)
         .map(|layer| format!("encoder.layer.{layer}.attention.self.rotary_embeddings.inv_freq"))
         .chain([
             // Transformers 5 keeps one for all layers, and saves it under a name with a star in it.

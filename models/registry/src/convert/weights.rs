@@ -27,11 +27,15 @@ impl<'w> Weights<'w> {
         self.checkpoint.find(&format!("{}{name}", self.prefix))
     }
 
+    pub(super) fn n_tensors(&self) -> usize {
+        self.checkpoint.n_tensors()
+    }
+
     /// The tensor under this name, of this shape.
     pub(super) fn tensor(&self, name: &str, shape: &[usize]) -> Result<&'w StoredTensor, ConvertError> {
         let Some(tensor) = self.find(name) else {
             let name = format!("{}{name}", self.prefix);
-            return Err(ConvertError::MissingTensor { name, n_tensors: self.checkpoint.n_tensors() });
+            return Err(ConvertError::MissingTensor { name, n_tensors: self.n_tensors() });
         };
         if tensor.shape() == shape {
             return Ok(tensor);
