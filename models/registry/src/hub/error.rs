@@ -79,7 +79,7 @@ pub enum HubError {
     },
     /// The connection broke, after all tries.
     #[error(
-        "{file}: the transfer broke off after {n_bytes} bytes ({n_tries} tries); what came is kept, ask again to go on"
+        "{file}: the transfer broke off after {n_bytes} bytes ({n_tries} tries); ask again to go on from there"
     )]
     Interrupted {
         /// What was asked for.
