@@ -15,6 +15,10 @@ use super::weights::Weights;
 /// Source: ESM-2's training, 15% chosen, 80% of them masked.
 const TRAINED_MASK_SHARE: f32 = 0.15 * 0.8;
 
+/// Rows of the stored rotary tables, four times what ESM-2 was trained on: the most tokens in one sequence where
+/// the tables are not computed as the model runs.
+pub(super) const STORED_POSITIONS: usize = 4096;
+
 pub(super) fn build<'w>(
     config: &EsmConfig,
     weights: Weights<'w>,
@@ -137,22 +141,39 @@ impl Rotation {
         weights: Weights<'w>,
     ) -> Result<Self, ConvertError> {
         let frequencies = frequencies(config, weights)?;
-        let is_fused = graph.is_onnx_runtime();
+        graph.builder.set_scope("rotary");
+        Ok(match graph.is_onnx_runtime() {
+            true => Self::fused(graph, frequencies),
+            false => Self::spelled(graph, &frequencies),
+        })
+    }
+
+    /// Tables computed as the model runs, for any number of tokens.
+    fn fused(graph: &mut EncoderGraph<'_>, frequencies: Vec<f32>) -> Self {
         let g = &mut graph.builder;
-        g.set_scope("rotary");
         let frequencies = g.f32("rotary_embeddings.inv_freq", [1, frequencies.len()], frequencies);
         let positions = g.cast(&graph.positions, ElementType::Float32);
         let positions = g.unsqueeze(&positions, &[1]);
         let angles = g.mul(&positions, &frequencies);
         let (cos, sin) = (g.node("Cos", [&angles]).output(), g.node("Sin", [&angles]).output());
-        if is_fused {
-            return Ok(Self::Fused { first: g.i64_list(&[0]), cos, sin });
-        }
-        let mut both_halves = |table: &Value| {
-            let table = g.node("Concat", [table, table]).attribute("axis", -1).output();
-            g.unsqueeze(&table, &[1])
-        };
-        Ok(Self::Spelled { cos: both_halves(&cos), sin: both_halves(&sin) })
+        Self::Fused { first: g.i64_list(&[0]), cos, sin }
+    }
+
+    /// Tables stored with the model. A runtime that computes in bfloat16 would round positions past 256, and
+    /// with them the angles; the rounding of a stored cosine does no harm.
+    fn spelled(graph: &mut EncoderGraph<'_>, frequencies: &[f32]) -> Self {
+        let g = &mut graph.builder;
+        let dims = [STORED_POSITIONS, 1, 2 * frequencies.len()];
+        let both_halves = || frequencies.iter().chain(frequencies);
+        let angles: Vec<f32> = (0..STORED_POSITIONS)
+            .flat_map(|position| both_halves().map(move |frequency| position as f32 * frequency))
+            .collect();
+        let cos = g.f32("rotary_embeddings.cos", dims, angles.iter().map(|angle| angle.cos()).collect());
+        let sin = g.f32("rotary_embeddings.sin", dims, angles.iter().map(|angle| angle.sin()).collect());
+        let zero = g.i64_list(&[0]);
+        let end = g.unsqueeze(&graph.n_tokens, &[0]);
+        let mut rows = |table: &Value| g.node("Slice", [table, &zero, &end, &zero]).output();
+        Self::Spelled { cos: rows(&cos), sin: rows(&sin) }
     }
 
     /// `[batch, tokens, dim]` to the same.

@@ -34,7 +34,7 @@ pub enum Dialect {
     /// Standard ones and ONNX Runtime's own: fastest there, on CPU and CUDA.
     #[default]
     OnnxRuntime,
-    /// Standard ones only, without branches: for runtimes that know no others.
+    /// Standard ones only, without branches: for runtimes that know no others (OpenVINO), also in bfloat16.
     Standard,
 }
 
@@ -111,9 +111,10 @@ pub fn convert(request: &ConvertRequest) -> Result<Converted, ConvertError> {
     graph.metadata("protext.dialect", request.options.dialect.name());
     graph.metadata("protext.statistics_layers", listed(&request.options.statistics_layers));
     let written = graph.finish()?.write(&request.output, &request.layout)?;
-    let max_tokens = match config {
-        ModelConfig::Esm(_) => None,
-        ModelConfig::Bert(config) => Some(config.max_tokens),
+    let max_tokens = match (&config, request.options.dialect) {
+        (ModelConfig::Esm(_), Dialect::OnnxRuntime) => None,
+        (ModelConfig::Esm(_), Dialect::Standard) => Some(esm::STORED_POSITIONS),
+        (ModelConfig::Bert(config), _) => Some(config.max_tokens),
     };
     Ok(Converted {
         model: written.model,
