@@ -1,9 +1,13 @@
 //! Reading records: what good files give, and what bad ones say.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be made ready for a test fails it")]
+
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use protext_core::Modality;
@@ -37,7 +41,10 @@ fn read(name: &str, bytes: &[u8], options: &InputOptions) -> Vec<Result<InputRec
 }
 
 fn good(name: &str, bytes: &[u8], options: &InputOptions) -> Vec<InputRecord> {
-    read(name, bytes, options).into_iter().map(|record| record.unwrap_or_else(|e| panic!("{name}: {e}"))).collect()
+    read(name, bytes, options)
+        .into_iter()
+        .map(|record| record.unwrap_or_else(|e| panic!("{name}: {e}")))
+        .collect()
 }
 
 fn pairs(records: &[InputRecord]) -> Vec<(&str, &str)> {
@@ -153,7 +160,12 @@ const BAD_RECORDS: &[(&str, &[u8], u64, &[&str])] = &[
     ("twice.fasta", b">a\nMK\n>b\nMK\n>a\nML\n", 3, &["line 5", "\"a\"", "already used"]),
     ("control.fasta", b">a\x07b\nMK\n", 1, &["control character", "position 2"]),
     ("header.tsv", b"id\tsequence\n", 0, &["no records"]),
-    ("ragged.tsv", b"id\tsequence\na\tMK\nb\tMK\textra\n", 2, &["line 3", "\"b\"", "3 fields", "header has 2"]),
+    (
+        "ragged.tsv",
+        b"id\tsequence\na\tMK\nb\tMK\textra\n",
+        2,
+        &["line 3", "\"b\"", "3 fields", "header has 2"],
+    ),
     ("short.csv", b"id,name,sequence\na,b\n", 1, &["line 2", "2 fields", "header has 3"]),
     ("empty.tsv", b"id\tsequence\na\t\n", 1, &["line 2", "\"a\"", "\"sequence\"", "is empty"]),
     ("noid.tsv", b"id\tsequence\n \tMK\n", 1, &["line 2", "no id"]),
@@ -163,8 +175,18 @@ const BAD_RECORDS: &[(&str, &[u8], u64, &[&str])] = &[
     ("twice.csv", b"id,sequence\na,MK\n\na,MK\n", 2, &["line 4", "\"a\"", "already used"]),
     ("broken.jsonl", b"{\"id\":\"a\",\"sequence\":\"MK\"}\n{\"id\":\n", 2, &["line 2", "not a JSON object"]),
     ("array.jsonl", b"{\"id\":\"a\",\"sequence\":\"MK\"}\n[1]\n", 2, &["line 2", "not a JSON object"]),
-    ("field.jsonl", b"{\"id\":\"a\",\"sequence\":5}\n", 1, &["line 1", "\"a\"", "\"sequence\"", "a number", "a string"]),
-    ("missing.jsonl", b"{\"id\":\"a\",\"text\":\"x\"}\n", 1, &["line 1", "\"a\"", "no field for the sequence"]),
+    (
+        "field.jsonl",
+        b"{\"id\":\"a\",\"sequence\":5}\n",
+        1,
+        &["line 1", "\"a\"", "\"sequence\"", "a number", "a string"],
+    ),
+    (
+        "missing.jsonl",
+        b"{\"id\":\"a\",\"text\":\"x\"}\n",
+        1,
+        &["line 1", "\"a\"", "no field for the sequence"],
+    ),
     ("noid.jsonl", b"{\"sequence\":\"MK\"}\n", 1, &["line 1", "no field for the id"]),
     ("null.jsonl", b"{\"id\":\"a\",\"sequence\":null}\n", 1, &["line 1", "\"a\"", "is empty"]),
     ("nul.jsonl", b"{\"id\":\"a\",\"sequence\":\"M\x00\"}\n", 1, &["line 1", "NUL"]),
@@ -173,7 +195,8 @@ const BAD_RECORDS: &[(&str, &[u8], u64, &[&str])] = &[
 #[test]
 fn bad_records_say_where_and_why() {
     for (name, bytes, record, parts) in BAD_RECORDS {
-        let errors: Vec<RecordError> = read(name, bytes, &protein()).into_iter().filter_map(Result::err).collect();
+        let errors: Vec<RecordError> =
+            read(name, bytes, &protein()).into_iter().filter_map(Result::err).collect();
         assert_eq!(errors.len(), 1, "{name}: {errors:?}");
         let message = errors[0].to_string();
         assert_eq!(errors[0].record, *record, "{message}");
@@ -272,7 +295,7 @@ fn a_cut_gzip_gives_its_good_records_then_one_fatal_error() {
         assert!(records.len() > 500);
         assert_eq!(records, whole[..records.len()]);
     }
-    let mut broken = zipped.clone();
+    let mut broken = zipped;
     let middle = broken.len() / 2;
     broken[middle..middle + 64].fill(0xaa);
     let results = read("x.fasta.gz", &broken, &protein());
@@ -305,4 +328,96 @@ fn the_limit_is_exact() {
         let error = read(name, too_long, &options).remove(0).unwrap_err();
         assert!(matches!(error.rule, Rule::TooLong { max_bytes: 4, .. }), "{error}");
     }
+}
+
+fn parquet(columns: Vec<(&str, ArrayRef)>, rows_in_group: usize) -> Vec<u8> {
+    let batch =
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).unwrap();
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_max_row_group_row_count(Some(rows_in_group))
+        .build();
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+fn strings<const N: usize>(values: [Option<&str>; N]) -> ArrayRef {
+    Arc::new(StringArray::from(values.to_vec()))
+}
+
+#[test]
+fn parquet_columns_are_found_and_read_across_row_groups() {
+    let bytes = parquet(
+        vec![
+            ("superfamily", strings([Some("1.10"), None, Some("")])),
+            ("taxon_id", Arc::new(Int64Array::from(vec![Some(9606), None, Some(562)]))),
+            ("Sequence", strings([Some("MKV"), Some("LLA"), Some("GG")])),
+            ("unused", Arc::new(Int64Array::from(vec![1, 2, 3]))),
+            ("accession", strings([Some("a"), Some("b"), Some("c")])),
+        ],
+        2,
+    );
+    let options = InputOptions { metadata_columns: vec!["superfamily".into()], ..protein() };
+    for name in ["x.parquet", "x"] {
+        let records = good(name, &bytes, &options);
+        assert_eq!(pairs(&records), THREE, "{name}");
+        assert_eq!(records.iter().map(|r| r.taxon_id).collect::<Vec<_>>(), [Some(9606), None, Some(562)]);
+        assert_eq!(records[0].metadata, [("superfamily".to_owned(), "1.10".to_owned())]);
+        assert_eq!((&records[1].metadata, &records[2].metadata), (&vec![], &vec![]));
+    }
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+    let numbered = parquet(vec![("entrez_id", numbers), ("summary", strings([Some("one")]))], 9);
+    assert_eq!(pairs(&good("x.parquet", &numbered, &text())), [("7", "one")]);
+}
+
+#[test]
+fn bad_parquet_says_where_and_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |columns: Vec<(&str, ArrayRef)>| {
+        let source = file(folder.path(), "x.parquet", &parquet(columns, 9));
+        open(&source, &protein()).map(|_| ()).unwrap_err().to_string()
+    };
+    let ids = || strings([Some("a"), Some("b")]);
+    let missing = refused(vec![("id", ids()), ("name", ids())]);
+    assert!(missing.contains("sequence") && missing.contains("id, name"), "{missing}");
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+    let typed = refused(vec![("id", ids()), ("sequence", numbers)]);
+    assert!(typed.contains("\"sequence\" holds Int64; strings are needed"), "{typed}");
+
+    let columns = vec![
+        ("id", strings([Some("a"), None, Some("c"), Some("a")])),
+        ("sequence", strings([Some("MK"), Some("MK"), None, Some("MK")])),
+    ];
+    let results = read("x.parquet", &parquet(columns, 9), &protein());
+    let messages: Vec<String> =
+        results.iter().map(|r| r.as_ref().err().map_or_else(String::new, ToString::to_string)).collect();
+    assert!(messages[0].is_empty());
+    assert!(
+        messages[1].ends_with("x.parquet: record 2: has no id; give every record one"),
+        "{}",
+        messages[1]
+    );
+    assert!(messages[2].contains("record 3 (id \"c\"): field \"sequence\" is empty"), "{}", messages[2]);
+    assert!(messages[3].contains("record 4 (id \"a\"): id was already used"), "{}", messages[3]);
+}
+
+#[test]
+fn damaged_parquet_ends_with_an_error_and_never_a_panic() {
+    let texts: Vec<String> = (0..500).map(|number| format!("p{number}")).collect();
+    let column = || -> ArrayRef { Arc::new(StringArray::from(texts.clone())) };
+    let bytes = parquet(vec![("id", column()), ("sequence", column())], 100);
+    let mut n_fatal = 0;
+    for at in (0..bytes.len()).step_by(37) {
+        let mut broken = bytes.clone();
+        broken[at] ^= 0xff;
+        let folder = tempfile::tempdir().unwrap();
+        let Ok(reader) = open(&file(folder.path(), "x.parquet", &broken), &protein()) else { continue };
+        let results: Vec<_> = reader.collect();
+        let fatal: Vec<usize> =
+            (0..results.len()).filter(|&n| results[n].as_ref().is_err_and(RecordError::is_fatal)).collect();
+        assert!(fatal.is_empty() || fatal == [results.len() - 1], "byte {at}");
+        n_fatal += fatal.len();
+    }
+    assert!(n_fatal > 0);
 }

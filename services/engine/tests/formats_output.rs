@@ -1,9 +1,12 @@
 //! Writing vectors and reading them back; files that appear whole or not at all.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be made ready for a test fails it")]
+
 use std::path::Path;
 
 use protext_engine::output::{
-    OutputError, OutputFormat, OutputOptions, OutputRow, VectorFileError, VectorMetadata, create, read_vectors,
+    OutputError, OutputFormat, OutputOptions, OutputRow, VectorFileError, VectorMetadata, create,
+    read_vectors,
 };
 
 const ENDINGS: [&str; 4] = ["parquet", "h5", "npz", "jsonl"];
@@ -45,8 +48,10 @@ fn write(path: &Path, options: &OutputOptions, rows: &[(String, Vec<f32>)]) -> u
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -147,15 +152,25 @@ fn bad_rows_are_refused_and_the_writer_goes_on() {
             error.map(|error| error.to_string())
         };
         assert_eq!(refused("a", &[1.0, 2.0]), None);
-        assert!(refused("w", &[1.0]).unwrap().contains("\"w\": the vector has 1 components, the file's have 2"));
+        assert!(
+            refused("w", &[1.0]).unwrap().contains("\"w\": the vector has 1 components, the file's have 2")
+        );
         assert!(refused("n", &[1.0, f32::NAN]).unwrap().contains("\"n\": value 1 is not a finite number"));
         assert!(refused("i", &[f32::INFINITY, 1.0]).unwrap().contains("value 0"));
         assert!(refused("", &[1.0, 1.0]).unwrap().contains("empty"));
         assert!(refused("x\0y", &[1.0, 1.0]).unwrap().contains("NUL"));
         let named = ending == "h5";
-        assert_eq!(refused("b/c", &[1.0, 1.0]).is_some_and(|e| e.contains("'/' separates groups")), named, "{ending}");
+        assert_eq!(
+            refused("b/c", &[1.0, 1.0]).is_some_and(|e| e.contains("'/' separates groups")),
+            named,
+            "{ending}"
+        );
         assert_eq!(refused(".", &[1.0, 1.0]).is_some(), named, "{ending}");
-        assert_eq!(refused("a", &[3.0, 4.0]).is_some_and(|e| e.contains("already written")), named, "{ending}");
+        assert_eq!(
+            refused("a", &[3.0, 4.0]).is_some_and(|e| e.contains("already written")),
+            named,
+            "{ending}"
+        );
         assert_eq!(refused("z", &[5.0, 6.0]), None);
         let n_records = writer.finish().unwrap().n_records;
         assert_eq!(n_records, if named { 2 } else { 5 }, "{ending}");
@@ -219,7 +234,11 @@ fn unusable_vector_files_say_why() {
     let table: [(&str, &[u8], &[&str]); 10] = [
         ("empty", b"", &["holds no vectors"]),
         ("x.txt", b"hello", &["not Parquet, HDF5, NPZ or JSON lines"]),
-        ("a.jsonl", b"{\"id\":\"a\",\"vector\":[1,2]}\n{\"id\":\"b\",\"vector\":[1]}\n", &["\"b\"", "1 components", "2"]),
+        (
+            "a.jsonl",
+            b"{\"id\":\"a\",\"vector\":[1,2]}\n{\"id\":\"b\",\"vector\":[1]}\n",
+            &["\"b\"", "1 components", "2"],
+        ),
         ("b.jsonl", b"{\"id\":\"a\",\"vector\":[1,1e99]}\n", &["\"a\"", "component 1", "finite"]),
         ("c.jsonl", b"{\"id\":\"a\",\"vector\":[1]}\n{\"id\":\"a\",\"vector\":[2]}\n", &["\"a\"", "twice"]),
         ("d.jsonl", b"{\"id\":\"a\"}\n", &["line 1", "vector"]),

@@ -12,9 +12,32 @@ const FORMATS: [Format; 4] = [Format::Fasta, Format::Tsv, Format::Csv, Format::J
 /// Bytes that look enough like a format to get past its first check.
 fn plausible() -> impl Strategy<Value = Vec<u8>> {
     let pieces = prop::sample::select(vec![
-        &b">"[..], b"\n", b"\r", b"\t", b",", b"\"", b";", b"{", b"}", b"id", b"sequence", b"a", b"MKV", b"\0", b"\xff",
-        b"\xef\xbb\xbf", b":", b" ", b"[", b"\\", b"1", b"sp|P1|X_Y OS=a OX=", b"{\"id\":\"a\",\"sequence\":\"MK\"}\n",
-        b"id\tsequence\n", b"id,sequence\n", b">a\nMK\n",
+        &b">"[..],
+        b"\n",
+        b"\r",
+        b"\t",
+        b",",
+        b"\"",
+        b";",
+        b"{",
+        b"}",
+        b"id",
+        b"sequence",
+        b"a",
+        b"MKV",
+        b"\0",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b":",
+        b" ",
+        b"[",
+        b"\\",
+        b"1",
+        b"sp|P1|X_Y OS=a OX=",
+        b"{\"id\":\"a\",\"sequence\":\"MK\"}\n",
+        b"id\tsequence\n",
+        b"id,sequence\n",
+        b">a\nMK\n",
     ]);
     prop::collection::vec(pieces, 0..60).prop_map(|pieces| pieces.concat())
 }
@@ -25,7 +48,9 @@ fn ends(bytes: &[u8], options: &InputOptions) -> Result<(), TestCaseError> {
         let results: Vec<_> = reader.take(bytes.len() + 2).collect();
         prop_assert!(results.len() <= bytes.len() + 1, "a reader goes on without end");
         let n_fatal = results.iter().filter(|r| r.as_ref().is_err_and(|e| e.is_fatal())).count();
-        prop_assert!(n_fatal <= 1 && results.iter().rev().skip(1).all(|r| !r.as_ref().is_err_and(|e| e.is_fatal())));
+        prop_assert!(
+            n_fatal <= 1 && results.iter().rev().skip(1).all(|r| !r.as_ref().is_err_and(|e| e.is_fatal()))
+        );
         for error in results.iter().filter_map(|result| result.as_ref().err()) {
             prop_assert!(error.to_string().starts_with("random: "));
         }

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::io::{self, BufRead};
-use std::sync::Arc;
 
 use csv_core::{ReadRecordResult, ReaderBuilder};
 
@@ -18,7 +17,7 @@ const MAX_OTHER_BYTES: usize = 64 * 1024;
 const MAX_FIELDS: usize = 10_000;
 
 pub(super) struct DelimitedReader {
-    file: Arc<str>,
+    file: String,
     rows: RowReader,
     wanted: Wanted,
     names: Vec<String>,
@@ -48,7 +47,7 @@ impl DelimitedReader {
         let names: Vec<String> = (0..rows.n_fields()).map(name).collect::<Result<_, _>>().map_err(header)?;
         let wanted = Wanted::new(options);
         let found = wanted.ensure_all(file, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
-        Ok(Self { file: file.into(), rows, wanted, names, found, n_records: 0, ended: false })
+        Ok(Self { file: file.to_owned(), rows, wanted, names, found, n_records: 0, ended: false })
     }
 
     fn record(&self) -> Result<super::InputRecord, (Option<String>, Rule)> {
@@ -98,7 +97,7 @@ impl Iterator for DelimitedReader {
         Some(match outcome {
             Ok(record) => Ok(Located { record, line }),
             Err((id, rule)) => {
-                Err(RecordError { file: Arc::clone(&self.file), record: self.n_records, line, id, rule })
+                Err(RecordError { file: self.file.clone(), record: self.n_records, line, id, rule })
             }
         })
     }

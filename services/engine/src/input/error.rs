@@ -7,7 +7,6 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::detect::Format;
 
@@ -136,7 +135,7 @@ pub enum InputError {
 #[derive(Debug)]
 pub struct RecordError {
     /// The input's name.
-    pub file: Arc<str>,
+    pub file: String,
     /// 1-based number of the record in its file; 0 where the file as a whole is meant.
     pub record: u64,
     /// 1-based line where the record begins or the rule was broken, in formats that have lines.
@@ -249,14 +248,12 @@ pub enum Rule {
         wanted: String,
     },
     /// A field of another type.
-    #[error("field {field:?} is {found}; {expected} is needed")]
+    #[error("field {field:?} is {found}; a string is needed")]
     FieldType {
         /// Column or JSON key.
         field: String,
         /// What came.
         found: &'static str,
-        /// What is needed.
-        expected: &'static str,
     },
     /// A field whose number cannot be one.
     #[error("field {field:?} is {value:?}; a taxon id is a whole number such as 9606")]

@@ -6,7 +6,6 @@
 //! messages are the point here, and general FASTA crates grow a record without limit.
 
 use std::io::BufRead;
-use std::sync::Arc;
 
 use super::error::{RecordError, Rule};
 use super::ids::check_id;
@@ -17,7 +16,7 @@ use super::{InputOptions, InputRecord, Located, Payload};
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 
 pub(super) struct FastaReader {
-    file: Arc<str>,
+    file: String,
     lines: LineReader,
     max_record_bytes: usize,
     line: Vec<u8>,
@@ -43,7 +42,7 @@ enum Item {
 impl FastaReader {
     pub(super) fn new(file: &str, stream: Box<dyn BufRead + Send>, options: &InputOptions) -> Self {
         Self {
-            file: file.into(),
+            file: file.to_owned(),
             lines: LineReader::new(stream),
             max_record_bytes: options.max_record_bytes,
             line: Vec::new(),
@@ -111,7 +110,7 @@ impl FastaReader {
     }
 
     fn error(&self, line: u64, id: Option<String>, rule: Rule) -> RecordError {
-        RecordError { file: Arc::clone(&self.file), record: self.n_records, line: Some(line), id, rule }
+        RecordError { file: self.file.clone(), record: self.n_records, line: Some(line), id, rule }
     }
 }
 

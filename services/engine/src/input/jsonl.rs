@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 use std::io::BufRead;
-use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -17,7 +16,7 @@ use super::{InputOptions, InputRecord, Located};
 const MAX_OTHER_BYTES: usize = 64 * 1024;
 
 pub(super) struct JsonLinesReader {
-    file: Arc<str>,
+    file: String,
     lines: LineReader,
     wanted: Wanted,
     max_line_bytes: usize,
@@ -29,7 +28,7 @@ pub(super) struct JsonLinesReader {
 impl JsonLinesReader {
     pub(super) fn new(file: &str, stream: Box<dyn BufRead + Send>, options: &InputOptions) -> Self {
         Self {
-            file: file.into(),
+            file: file.to_owned(),
             lines: LineReader::new(stream),
             wanted: Wanted::new(options),
             max_line_bytes: options.max_record_bytes + MAX_OTHER_BYTES,
@@ -84,8 +83,7 @@ fn as_field<'a>(value: &'a Value, field: &str, numbers: bool) -> Result<Option<C
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
     };
-    let expected = if numbers { "a string or a number" } else { "a string" };
-    Err(Rule::FieldType { field: field.to_owned(), found, expected })
+    Err(Rule::FieldType { field: field.to_owned(), found })
 }
 
 impl Iterator for JsonLinesReader {
@@ -119,7 +117,7 @@ impl Iterator for JsonLinesReader {
         Some(match outcome {
             Ok(record) => Ok(Located { record, line }),
             Err((id, rule)) => {
-                Err(RecordError { file: Arc::clone(&self.file), record: self.n_records, line, id, rule })
+                Err(RecordError { file: self.file.clone(), record: self.n_records, line, id, rule })
             }
         })
     }

@@ -19,7 +19,6 @@ use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use protext_core::Modality;
 
@@ -203,7 +202,7 @@ fn open_detected(
         (Format::Parquet, _) => return Err(InputError::ParquetNeedsFile { file }),
         _ => text_records(&file, format, stream, options)?,
     };
-    Ok(RecordReader::new(file.into(), format, records, options.duplicates))
+    Ok(RecordReader::new(file, format, records, options.duplicates))
 }
 
 fn text_records(
@@ -235,7 +234,7 @@ type Records = Box<dyn Iterator<Item = Result<Located, RecordError>> + Send>;
 
 /// Streams the records of one input. After a fatal error ([`RecordError::is_fatal`]) it ends.
 pub struct RecordReader {
-    file: Arc<str>,
+    file: String,
     format: Format,
     records: Records,
     duplicates: Duplicates,
@@ -246,7 +245,7 @@ pub struct RecordReader {
 }
 
 impl RecordReader {
-    fn new(file: Arc<str>, format: Format, records: Records, duplicates: Duplicates) -> Self {
+    fn new(file: String, format: Format, records: Records, duplicates: Duplicates) -> Self {
         let ids = IdSet::default();
         Self { file, format, records, duplicates, ids, n_duplicates_passed: 0, any: false, ended: false }
     }
@@ -273,7 +272,7 @@ impl RecordReader {
         self.ended = true;
         let rule = Rule::NoRecords;
         (!self.any)
-            .then(|| Err(RecordError { file: Arc::clone(&self.file), record: 0, line: None, id: None, rule }))
+            .then(|| Err(RecordError { file: self.file.clone(), record: 0, line: None, id: None, rule }))
     }
 }
 
@@ -295,7 +294,7 @@ impl Iterator for RecordReader {
                 return Some(Ok(record));
             }
             if self.duplicates == Duplicates::Refuse {
-                let (file, id) = (Arc::clone(&self.file), Some(record.id));
+                let (file, id) = (self.file.clone(), Some(record.id));
                 return Some(Err(RecordError {
                     file,
                     record: record.number,

@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, UInt32Type, UInt64Type};
@@ -28,7 +27,7 @@ use super::{InputOptions, InputRecord, Located};
 const BATCH_ROWS: usize = 64;
 
 pub(super) struct ParquetReader {
-    file: Arc<str>,
+    file: String,
     batches: ParquetRecordBatchReader,
     wanted: Wanted,
     /// Of the columns that are read.
@@ -67,17 +66,7 @@ impl ParquetReader {
         let found = wanted.find(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let batches =
             guarded(|| builder.with_projection(mask).with_batch_size(BATCH_ROWS).build()).map_err(damaged)?;
-        Ok(Self {
-            file: file.into(),
-            batches,
-            wanted,
-            names,
-            found,
-            batch: None,
-            row: 0,
-            n_records: 0,
-            ended: false,
-        })
+        Ok(Self { file, batches, wanted, names, found, batch: None, row: 0, n_records: 0, ended: false })
     }
 
     /// Makes sure that there is a row to read. `false`: the end.
@@ -136,13 +125,9 @@ impl Iterator for ParquetReader {
         };
         Some(match outcome {
             Ok(record) => Ok(Located { record, line: None }),
-            Err((id, rule)) => Err(RecordError {
-                file: Arc::clone(&self.file),
-                record: self.n_records,
-                line: None,
-                id,
-                rule,
-            }),
+            Err((id, rule)) => {
+                Err(RecordError { file: self.file.clone(), record: self.n_records, line: None, id, rule })
+            }
         })
     }
 }

@@ -12,6 +12,9 @@
 //! | NPZ | `ids` (unicode) and `vectors` `[n, dim]` | a `[residues, dim]` array named by the id |
 //! | JSON lines | `{"id": ..., "vector": [...]}` | `{"id": ..., "residues": [[...], ...]}` |
 //!
+//! Where ids are names they must be unique, and may not hold `/`, which HDF5 and archives read as a folder: such a
+//! row is refused ([`OutputError::UnusableId`]) rather than renamed, because an id must be found again as it was.
+//!
 //! What made the vectors ([`VectorMetadata`]) goes into Parquet's key-value metadata with `protext.` before each
 //! key, into attributes of the HDF5 root, and into the NPZ archive's comment as JSON. JSON lines have no place for it.
 

@@ -5,8 +5,9 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
@@ -20,15 +21,14 @@ type Archive = ZipWriter<BufWriter<PartialFile>>;
 pub(super) fn writer(file: PartialFile, layout: &Layout<'_>) -> Result<Box<dyn FormatWriter>, OutputError> {
     let path = file.path().to_owned();
     let comment = comment(layout.metadata);
-    let mut archive = ZipWriter::new(BufWriter::with_capacity(1 << 16, file));
-    archive.set_raw_comment(comment).map_err(|error| OutputError::write(&path, error))?;
     if layout.per_residue {
+        let archive = archive(file, comment)?;
         return Ok(Box::new(MatricesWriter { archive, path, dim: layout.dim }));
     }
     let waiting = tempfile::tempfile_in(folder_of(&path))
         .map_err(|source| OutputError::Create { path: path.clone(), source })?;
     let rows = BufWriter::with_capacity(1 << 16, waiting);
-    Ok(Box::new(RowsWriter { archive, path, dim: layout.dim, rows, ids: Vec::new() }))
+    Ok(Box::new(RowsWriter { file, comment, path, dim: layout.dim, rows, ids: Vec::new() }))
 }
 
 /// JSON of what is known; nothing if nothing is.
@@ -41,8 +41,15 @@ fn comment(metadata: &VectorMetadata) -> Box<[u8]> {
     }
 }
 
+fn archive(file: PartialFile, comment: Box<[u8]>) -> Result<Archive, OutputError> {
+    let path = file.path().to_owned();
+    let mut archive = ZipWriter::new(BufWriter::with_capacity(1 << 16, file));
+    archive.set_raw_comment(comment).map_err(|error| OutputError::write(&path, error))?;
+    Ok(archive)
+}
+
 /// Begins the member `name`, which will have `n_bytes`. The fixed time keeps bytes the same from run to run.
-fn start(archive: &mut Archive, name: &str, n_bytes: u64) -> Result<(), zip::result::ZipError> {
+fn start(archive: &mut Archive, name: &str, n_bytes: u64) -> Result<(), ZipError> {
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
         .last_modified_time(DateTime::default())
@@ -65,7 +72,7 @@ fn write_values(sink: &mut impl Write, values: &[f32]) -> io::Result<()> {
 /// A matrix per id.
 struct MatricesWriter {
     archive: Archive,
-    path: std::path::PathBuf,
+    path: PathBuf,
     dim: usize,
 }
 
@@ -86,41 +93,13 @@ impl FormatWriter for MatricesWriter {
 
 /// `ids` and `vectors`.
 struct RowsWriter {
-    archive: Archive,
-    path: std::path::PathBuf,
+    file: PartialFile,
+    comment: Box<[u8]>,
+    path: PathBuf,
     dim: usize,
     /// Values of all rows so far.
     rows: BufWriter<File>,
     ids: Vec<Box<str>>,
-}
-
-impl RowsWriter {
-    fn write_ids(&mut self) -> Result<(), zip::result::ZipError> {
-        let width = self.ids.iter().map(|id| id.chars().count()).max().unwrap_or(0).max(1);
-        let header = npy::header(&format!("<U{width}"), &[self.ids.len()]);
-        start(&mut self.archive, "ids", (header.len() + self.ids.len() * width * 4) as u64)?;
-        self.archive.write_all(&header)?;
-        let mut item = Vec::with_capacity(width * 4);
-        for id in &self.ids {
-            item.clear();
-            id.chars().for_each(|character| item.extend_from_slice(&u32::from(character).to_le_bytes()));
-            item.resize(width * 4, 0);
-            self.archive.write_all(&item)?;
-        }
-        Ok(())
-    }
-
-    fn write_vectors(&mut self) -> Result<(), zip::result::ZipError> {
-        let header = npy::header("<f4", &[self.ids.len(), self.dim]);
-        self.rows.flush()?;
-        let mut rows = self.rows.get_ref();
-        let n_bytes = rows.stream_position()?;
-        rows.rewind()?;
-        start(&mut self.archive, "vectors", header.len() as u64 + n_bytes)?;
-        self.archive.write_all(&header)?;
-        io::copy(&mut BufReader::with_capacity(1 << 16, rows), &mut self.archive)?;
-        Ok(())
-    }
 }
 
 impl FormatWriter for RowsWriter {
@@ -130,9 +109,38 @@ impl FormatWriter for RowsWriter {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> Result<PartialFile, OutputError> {
-        let written = self.write_ids().and_then(|()| self.write_vectors());
-        written.map_err(|error| OutputError::write(&self.path, error))?;
-        finish(self.archive, &self.path)
+    fn finish(self: Box<Self>) -> Result<PartialFile, OutputError> {
+        let Self { file, comment, path, dim, rows, ids } = *self;
+        let failed = |error: ZipError| OutputError::write(&path, error);
+        let rows = rows.into_inner().map_err(|error| failed(error.into_error().into()))?;
+        let mut archive = archive(file, comment)?;
+        write_ids(&mut archive, &ids).map_err(failed)?;
+        write_vectors(&mut archive, &[ids.len(), dim], rows).map_err(failed)?;
+        finish(archive, &path)
     }
+}
+
+fn write_ids(archive: &mut Archive, ids: &[Box<str>]) -> Result<(), ZipError> {
+    let width = ids.iter().map(|id| id.chars().count()).max().unwrap_or(0).max(1);
+    let header = npy::header(&format!("<U{width}"), &[ids.len()]);
+    start(archive, "ids", (header.len() + ids.len() * width * 4) as u64)?;
+    archive.write_all(&header)?;
+    let mut item = Vec::with_capacity(width * 4);
+    for id in ids {
+        item.clear();
+        id.chars().for_each(|character| item.extend_from_slice(&u32::from(character).to_le_bytes()));
+        item.resize(width * 4, 0);
+        archive.write_all(&item)?;
+    }
+    Ok(())
+}
+
+fn write_vectors(archive: &mut Archive, shape: &[usize; 2], mut rows: File) -> Result<(), ZipError> {
+    let header = npy::header("<f4", shape);
+    let n_bytes = rows.stream_position()?;
+    rows.rewind()?;
+    start(archive, "vectors", header.len() as u64 + n_bytes)?;
+    archive.write_all(&header)?;
+    io::copy(&mut BufReader::with_capacity(1 << 16, rows), archive)?;
+    Ok(())
 }

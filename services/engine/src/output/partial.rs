@@ -16,6 +16,9 @@ pub(super) struct PartialFile {
     path: PathBuf,
     file: NamedTempFile,
     overwrite: bool,
+    /// A write failed. Later ones are not tried: a format library that tidies up when it is dropped would only
+    /// fail again, and say so on standard error.
+    failed: bool,
 }
 
 impl PartialFile {
@@ -40,7 +43,7 @@ impl PartialFile {
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
         match builder.tempfile_in(folder_of(&path)) {
-            Ok(file) => Ok(Self { path, file, overwrite }),
+            Ok(file) => Ok(Self { path, file, overwrite, failed: false }),
             Err(source) => Err(OutputError::Create { path, source }),
         }
     }
@@ -52,7 +55,10 @@ impl PartialFile {
 
     /// Gives the file its name. Returns its size in bytes.
     pub(super) fn finish(self) -> Result<u64, OutputError> {
-        let Self { path, file, overwrite } = self;
+        let Self { path, file, overwrite, failed } = self;
+        if failed {
+            return Err(OutputError::Abandoned { path });
+        }
         let written = |error: io::Error| OutputError::write(&path, error);
         file.as_file().sync_all().map_err(written)?;
         let n_bytes = file.as_file().metadata().map_err(written)?.len();
@@ -79,7 +85,12 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 
 impl Write for PartialFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.as_file_mut().write(bytes)
+        if self.failed {
+            return Ok(bytes.len());
+        }
+        let outcome = self.file.as_file_mut().write(bytes);
+        self.failed = outcome.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted);
+        outcome
     }
 
     fn flush(&mut self) -> io::Result<()> {
