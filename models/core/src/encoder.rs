@@ -84,6 +84,8 @@ pub struct Encoded {
     pub residues: Option<Vec<f32>>,
     /// What the long policy did.
     pub report: LongReport,
+    /// Tokens that were run for it, special ones and overlaps included.
+    pub n_tokens: usize,
 }
 
 impl Encoded {

@@ -4,6 +4,7 @@
 //! runtime, so the rules of the science (which residues are accepted, how a long protein is cut, which
 //! vectors may be compared) can be read and tested in one place.
 
+pub mod card;
 mod encoder;
 mod error;
 mod projection;

@@ -87,7 +87,7 @@ impl Default for SessionPlan {
 
 enum Tokens {
     Esm,
-    Text(TextTokenizer),
+    Text(Box<TextTokenizer>),
 }
 
 /// A loaded encoder.
@@ -108,7 +108,7 @@ impl OnnxEncoder {
     pub fn open(runtime: &OnnxRuntime, spec: EncoderSpec, plan: SessionPlan) -> Result<Self, ModelError> {
         let tokens = match &spec.tokenization {
             Tokenization::Esm => Tokens::Esm,
-            Tokenization::TokenizerFile { path, .. } => Tokens::Text(TextTokenizer::from_file(path)?),
+            Tokenization::TokenizerFile { path, .. } => Tokens::Text(Box::new(TextTokenizer::from_file(path)?)),
         };
         let session = open_session(runtime, &spec.onnx, 1)?;
         check_interface(&session, &spec)?;

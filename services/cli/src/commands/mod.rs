@@ -1,0 +1,67 @@
+//! One file a command; [`Command`] is the table of them all.
+
+mod bench;
+mod demo;
+mod doctor;
+mod embed;
+mod eval;
+mod index;
+mod models;
+mod runtime;
+mod search;
+mod serve;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Serve the HTTP API.
+    Serve(serve::Args),
+    /// Turn files of proteins into vectors.
+    Embed(embed::Args),
+    /// Find the nearest proteins of each query.
+    Search(search::Args),
+    /// Build and check collections on disk.
+    #[command(subcommand)]
+    Index(index::Args),
+    /// Encoders: what is known, what is here, fetch, convert, check.
+    #[command(subcommand)]
+    Models(models::Args),
+    /// ONNX Runtime: fetch the pinned library.
+    #[command(subcommand)]
+    Runtime(runtime::Args),
+    /// Say what is here, what runs, on which device, and what is missing.
+    Doctor(doctor::Args),
+    /// Measure quality on labelled data.
+    #[command(subcommand)]
+    Eval(eval::Args),
+    /// Measure speed, with peers beside it where they are installed.
+    #[command(subcommand)]
+    Bench(bench::Args),
+    /// Fit heads: the whitening of a protein space.
+    #[command(subcommand)]
+    Train(train::Args),
+    /// Index the demo proteins, check the search on them, then serve.
+    Demo(demo::Args),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Command::Serve(args) => serve::run(args),
+            Command::Embed(args) => embed::run(args),
+            Command::Search(args) => search::run(args),
+            Command::Index(args) => index::run(args),
+            Command::Models(args) => models::run(args),
+            Command::Runtime(args) => runtime::run(args),
+            Command::Doctor(args) => doctor::run(args),
+            Command::Eval(args) => eval::run(args),
+            Command::Bench(args) => bench::run(args),
+            Command::Train(args) => train::run(args),
+            Command::Demo(args) => demo::run(args),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `protext models`: the registry at the terminal.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use protext_core::Modality;
+use protext_registry::convert::{ConvertRequest, GraphOptions, convert};
+use protext_registry::{Manifest, Registry};
+
+use crate::progress::Downloads;
+use crate::wiring;
+
+#[derive(Subcommand)]
+pub(crate) enum Args {
+    /// List known encoders and which are here.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch an encoder, verify it, convert it to ONNX.
+    #[command(after_help = "Behind a mirror: HF_ENDPOINT=https://mirror.example protext models pull esm2_t6_8M\n\
+                            Without a network: copy the files by hand, then --from FOLDER")]
+    Pull {
+        /// Encoder id.
+        id: String,
+        /// Take the files from this folder instead of the manifest's sources.
+        #[arg(long, value_name = "FOLDER")]
+        from: Option<PathBuf>,
+    },
+    /// Convert a checkpoint of your own (ESM-2 or BERT family) to ONNX.
+    Convert {
+        /// model.safetensors, pytorch_model.bin, or their index; several for shards.
+        #[arg(required = true)]
+        checkpoint: Vec<PathBuf>,
+        /// The checkpoint's config.json.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Where the ONNX file goes.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// Layers (from 1) whose mean and variance become outputs.
+        #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
+        statistics_layers: Vec<u32>,
+    },
+    /// Hash an encoder's files again and compare.
+    Verify {
+        /// Encoder id.
+        id: String,
+    },
+    /// Show one manifest.
+    Info {
+        /// Encoder id.
+        id: String,
+    },
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args {
+        Args::List { json } => list(&wiring::registry()?, json)?,
+        Args::Pull { id, from } => pull(&wiring::registry()?, &id, from)?,
+        Args::Convert { checkpoint, config, output, statistics_layers } => {
+            let mut request = ConvertRequest::new(checkpoint, config, output);
+            request.options = GraphOptions { statistics_layers, ..GraphOptions::default() };
+            let converted = convert(&request)?;
+            let (family, dim, layers) = (converted.family, converted.dim, converted.n_layers);
+            println!("{}: {family}, {dim} dimensions, {layers} layers", converted.model.display());
+        }
+        Args::Verify { id } => {
+            wiring::registry()?.verify(&id)?;
+            println!("{id}: every file has the sha256 that it had when it was fetched");
+        }
+        Args::Info { id } => info(&wiring::registry()?, &id)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(registry: &Registry, json: bool) -> anyhow::Result<()> {
+    let here = |manifest: &Manifest| registry.ready(&manifest.id).is_ok();
+    if json {
+        let rows = registry.manifests().map(|manifest| {
+            serde_json::json!({
+                "id": manifest.id, "title": manifest.title, "modality": manifest.modality,
+                "dim": manifest.dim, "licence": manifest.licence, "here": here(manifest),
+            })
+        });
+        println!("{}", serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?);
+        return Ok(());
+    }
+    println!("{:<28} {:<8} {:>5}  {:<5} title", "id", "reads", "dim", "here");
+    for manifest in registry.manifests() {
+        let (modality, here) = (manifest.modality.to_string(), if here(manifest) { "yes" } else { "-" });
+        println!("{:<28} {modality:<8} {:>5}  {here:<5} {}", manifest.id, manifest.dim, manifest.title);
+    }
+    Ok(())
+}
+
+fn pull(registry: &Registry, id: &str, from: Option<PathBuf>) -> anyhow::Result<()> {
+    let progress = Downloads::default();
+    let model = match from {
+        Some(folder) => registry.pull_from_folder(id, &folder, &progress)?,
+        None => registry.pull(id, &progress)?,
+    };
+    println!("{id}: {}", model.manifest.title);
+    println!("{id}: converted graph at {}", model.onnx.display());
+    Ok(())
+}
+
+fn info(registry: &Registry, id: &str) -> anyhow::Result<()> {
+    let manifest = registry.manifest(id)?;
+    let unit = if manifest.modality == Modality::Protein { "residues" } else { "tokens" };
+    println!("{}\n{}", manifest.id, manifest.title);
+    println!("licence     {}", manifest.licence);
+    println!("rows        {} dimensions, pooling {:?}", manifest.dim, manifest.pooling);
+    println!("window      {} {unit}, overlap {}, long inputs: {:?}", manifest.window, manifest.overlap, manifest.long);
+    println!("statistics  layers {:?}", manifest.statistics_layers);
+    for source in &manifest.sources {
+        println!("source      {}", source.describe());
+        for file in source.files() {
+            println!("            {} sha256 {}", file.path, file.sha256);
+        }
+    }
+    println!("notes       {}", manifest.notes);
+    match registry.ready(id) {
+        Ok(model) => println!("here        {}", model.onnx.display()),
+        Err(_) => println!("here        no; type `protext models pull {id}`"),
+    }
+    Ok(())
+}

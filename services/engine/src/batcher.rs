@@ -1,0 +1,423 @@
+//! The scheduler of inference: a bounded queue in front of an encoder's workers.
+//!
+//! Callers submit a prepared record and wait for its pieces. Each worker owns one session on one thread; it
+//! takes the oldest piece and fills the batch with waiting pieces of like length, as long as the batch stays
+//! within its budget of padded tokens. The queue is bounded in tokens: past the bound an interactive caller is
+//! told to come back, a batch job waits. A caller that left is dropped before any work is done for it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use protext_core::{EncodeError, Encoder, EncoderWorker, Piece, PieceOutput, Prepared};
+use tokio::sync::oneshot;
+
+use crate::error::EngineError;
+
+/// How a batcher uses the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatcherSettings {
+    /// Sessions, each on a thread of its own.
+    pub n_workers: usize,
+    /// Most tokens in one batch, padding counted. A piece above it runs alone.
+    pub max_batch_tokens: usize,
+    /// Most tokens waiting; past it submitters wait or are refused.
+    pub max_queued_tokens: usize,
+}
+
+impl Default for BatcherSettings {
+    /// One worker a core, batches of up to 256 padded tokens (on CPUs larger ones do not pay: see
+    /// `docs/results/speed.md`), and 262,144 tokens of waiting room.
+    fn default() -> Self {
+        let n_workers = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { n_workers, max_batch_tokens: 256, max_queued_tokens: 1 << 18 }
+    }
+}
+
+/// The outputs of a record's pieces, in order, or why there are none.
+pub type Outcome = Result<Vec<PieceOutput>, Arc<EncodeError>>;
+
+/// Runs pieces of many records on an encoder's workers. Dropping it lets queued work finish, then stops.
+pub struct Batcher {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    settings: BatcherSettings,
+    queue: Mutex<Queue>,
+    /// Signalled when work arrives or the queue closes.
+    work: Condvar,
+    /// Signalled when room appears.
+    room: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    tasks: VecDeque<Task>,
+    n_tokens: usize,
+    closed: bool,
+}
+
+struct Task {
+    piece: Piece,
+    index: usize,
+    want_hidden: bool,
+    record: Arc<Record>,
+}
+
+/// A record on its way: where its pieces meet.
+struct Record {
+    state: Mutex<RecordState>,
+}
+
+struct RecordState {
+    outputs: Vec<Option<PieceOutput>>,
+    n_missing: usize,
+    reply: Option<oneshot::Sender<Outcome>>,
+}
+
+impl Batcher {
+    /// Opens the workers' sessions and starts their threads.
+    ///
+    /// # Errors
+    /// [`EngineError::Encode`] if a session cannot be opened, [`EngineError::Io`] if a thread cannot be started.
+    pub fn start(encoder: &dyn Encoder, settings: BatcherSettings) -> Result<Self, EngineError> {
+        let shared = Arc::new(Shared {
+            settings,
+            queue: Mutex::new(Queue::default()),
+            work: Condvar::new(),
+            room: Condvar::new(),
+        });
+        let mut batcher = Self { shared, workers: Vec::new() };
+        for number in 0..settings.n_workers.max(1) {
+            let worker = encoder.open_worker()?;
+            let shared = Arc::clone(&batcher.shared);
+            let name = format!("{}-{number}", encoder.id());
+            let thread = std::thread::Builder::new().name(name).spawn(move || work(&shared, worker));
+            batcher.workers.push(thread.map_err(|source| EngineError::Io { what: "start a worker thread", source })?);
+        }
+        Ok(batcher)
+    }
+
+    /// Submits a record for a caller who would rather be told than wait.
+    ///
+    /// # Errors
+    /// [`EngineError::Busy`] if the waiting room is full.
+    pub fn try_submit(&self, prepared: &Prepared, want_hidden: bool) -> Result<oneshot::Receiver<Outcome>, EngineError> {
+        let queue = self.lock();
+        if !self.has_room(&queue, tokens_of(prepared)) {
+            return Err(EngineError::Busy { n_queued_tokens: queue.n_tokens });
+        }
+        Ok(self.push(queue, prepared, want_hidden))
+    }
+
+    /// Submits a record, waiting for room. For batch jobs, on threads that may block.
+    #[must_use]
+    pub fn submit_blocking(&self, prepared: &Prepared, want_hidden: bool) -> oneshot::Receiver<Outcome> {
+        let n_tokens = tokens_of(prepared);
+        let queue = self.shared.room.wait_while(self.lock(), |queue| !self.has_room(queue, n_tokens));
+        self.push(queue.unwrap_or_else(PoisonError::into_inner), prepared, want_hidden)
+    }
+
+    /// Tokens waiting now.
+    #[must_use]
+    pub fn n_queued_tokens(&self) -> usize {
+        self.lock().n_tokens
+    }
+
+    /// What it was started with.
+    #[must_use]
+    pub fn settings(&self) -> BatcherSettings {
+        self.shared.settings
+    }
+
+    fn has_room(&self, queue: &Queue, n_tokens: usize) -> bool {
+        // A record larger than the whole room is admitted when it would be alone.
+        queue.tasks.is_empty() || queue.n_tokens + n_tokens <= self.shared.settings.max_queued_tokens
+    }
+
+    fn push(
+        &self,
+        mut queue: MutexGuard<'_, Queue>,
+        prepared: &Prepared,
+        want_hidden: bool,
+    ) -> oneshot::Receiver<Outcome> {
+        let (reply, receiver) = oneshot::channel();
+        let n_pieces = prepared.pieces.len();
+        let state =
+            RecordState { outputs: vec![None; n_pieces], n_missing: n_pieces, reply: Some(reply) };
+        let record = Arc::new(Record { state: Mutex::new(state) });
+        for (index, piece) in prepared.pieces.iter().enumerate() {
+            queue.n_tokens += piece.n_tokens();
+            queue.tasks.push_back(Task { piece: piece.clone(), index, want_hidden, record: Arc::clone(&record) });
+        }
+        drop(queue);
+        self.shared.work.notify_all();
+        receiver
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        self.lock().closed = true;
+        self.shared.work.notify_all();
+        for worker in self.workers.drain(..) {
+            // A worker thread has no result, and a panic in it was already reported to its callers.
+            let _ = worker.join();
+        }
+    }
+}
+
+fn tokens_of(prepared: &Prepared) -> usize {
+    prepared.pieces.iter().map(Piece::n_tokens).sum()
+}
+
+/// A worker's life: take a batch, run it, hand the outputs out.
+fn work(shared: &Shared, mut worker: Box<dyn EncoderWorker>) {
+    while let Some(batch) = next_batch(shared) {
+        shared.room.notify_all();
+        let pieces: Vec<&Piece> = batch.iter().map(|task| &task.piece).collect();
+        match worker.run(&pieces, batch[0].want_hidden) {
+            Ok(outputs) => {
+                for (task, output) in batch.iter().zip(outputs) {
+                    task.record.deliver(task.index, output);
+                }
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                batch.iter().for_each(|task| task.record.fail(&error));
+            }
+        }
+    }
+}
+
+/// Waits for work. `None`: the batcher is closed and the queue is empty.
+fn next_batch(shared: &Shared) -> Option<Vec<Task>> {
+    let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        if let Some(batch) = queue.take_batch(shared.settings.max_batch_tokens) {
+            return Some(batch);
+        }
+        if queue.closed {
+            return None;
+        }
+        queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+impl Queue {
+    /// How many waiting pieces are looked at when a batch is filled.
+    const LOOK_AHEAD: usize = 64;
+
+    fn take_batch(&mut self, max_batch_tokens: usize) -> Option<Vec<Task>> {
+        let first = loop {
+            let task = self.tasks.pop_front()?;
+            self.n_tokens -= task.piece.n_tokens();
+            if task.record.is_wanted() {
+                break task;
+            }
+        };
+        let (mut longest, want_hidden) = (first.piece.n_tokens(), first.want_hidden);
+        let mut batch = vec![first];
+        let mut index = 0;
+        while index < self.tasks.len().min(Self::LOOK_AHEAD) {
+            let task = &self.tasks[index];
+            let n_tokens = task.piece.n_tokens();
+            let padded = longest.max(n_tokens) * (batch.len() + 1);
+            // At most an eighth of a row may be padding.
+            let alike = longest.abs_diff(n_tokens) * 8 <= longest.max(n_tokens);
+            if padded > max_batch_tokens || !alike || task.want_hidden != want_hidden {
+                index += 1;
+                continue;
+            }
+            longest = longest.max(n_tokens);
+            self.n_tokens -= n_tokens;
+            batch.extend(self.tasks.remove(index).filter(|task| task.record.is_wanted()));
+        }
+        Some(batch)
+    }
+}
+
+impl Record {
+    fn lock(&self) -> MutexGuard<'_, RecordState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// False when the caller has left or another piece has already failed.
+    fn is_wanted(&self) -> bool {
+        self.lock().reply.as_ref().is_some_and(|reply| !reply.is_closed())
+    }
+
+    fn deliver(&self, index: usize, output: PieceOutput) {
+        let mut state = self.lock();
+        state.outputs[index] = Some(output);
+        state.n_missing -= 1;
+        if state.n_missing == 0 {
+            let outputs = state.outputs.drain(..).flatten().collect();
+            if let Some(reply) = state.reply.take() {
+                // The caller may have left in the meantime.
+                let _ = reply.send(Ok(outputs));
+            }
+        }
+    }
+
+    fn fail(&self, error: &Arc<EncodeError>) {
+        if let Some(reply) = self.lock().reply.take() {
+            let _ = reply.send(Err(Arc::clone(error)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protext_core::{Encoded, EncoderInput, LongPolicy, LongReport, Modality, RowKind, Space};
+
+    use super::*;
+
+    /// Answers with the first token's id; records the batches it saw. Waits for `gate` before each batch.
+    struct Echo {
+        batches: Arc<Mutex<Vec<Vec<usize>>>>,
+        gate: Arc<(Mutex<bool>, Condvar)>,
+    }
+
+    impl EncoderWorker for Echo {
+        fn run(&mut self, pieces: &[&Piece], _: bool) -> Result<Vec<PieceOutput>, EncodeError> {
+            let (open, changed) = &*self.gate;
+            drop(changed.wait_while(open.lock().unwrap(), |open| !*open).unwrap());
+            self.batches.lock().unwrap().push(pieces.iter().map(|piece| piece.n_tokens()).collect());
+            if pieces.iter().any(|piece| piece.token_ids[0] < 0) {
+                return Err(EncodeError::NotFinite { encoder: "echo".into() });
+            }
+            let output = |piece: &&Piece| PieceOutput {
+                mean: vec![piece.token_ids[0] as f32],
+                layer_means: vec![],
+                layer_variances: vec![],
+                hidden: None,
+            };
+            Ok(pieces.iter().map(output).collect())
+        }
+    }
+
+    struct EchoEncoder {
+        batches: Arc<Mutex<Vec<Vec<usize>>>>,
+        gate: Arc<(Mutex<bool>, Condvar)>,
+    }
+
+    impl Encoder for EchoEncoder {
+        fn id(&self) -> &str {
+            "echo"
+        }
+        fn modality(&self) -> Modality {
+            Modality::Protein
+        }
+        fn space(&self, _: RowKind) -> Option<&Space> {
+            None
+        }
+        fn window(&self) -> usize {
+            10
+        }
+        fn prepare(&self, _: &EncoderInput, _: LongPolicy) -> Result<Prepared, EncodeError> {
+            unreachable!("tests prepare by hand")
+        }
+        fn open_worker(&self) -> Result<Box<dyn EncoderWorker>, EncodeError> {
+            Ok(Box::new(Echo { batches: Arc::clone(&self.batches), gate: Arc::clone(&self.gate) }))
+        }
+        fn join(&self, _: &Prepared, _: Vec<PieceOutput>) -> Result<Encoded, EncodeError> {
+            unreachable!("tests look at pieces")
+        }
+    }
+
+    fn record(lengths: &[usize], token: i64) -> Prepared {
+        let piece = |&n| Piece { start: 0, token_ids: vec![token; n], weights: vec![1.0; n] };
+        Prepared { pieces: lengths.iter().map(piece).collect(), report: LongReport::Whole }
+    }
+
+    fn settings(max_batch_tokens: usize, max_queued_tokens: usize) -> BatcherSettings {
+        BatcherSettings { n_workers: 1, max_batch_tokens, max_queued_tokens }
+    }
+
+    fn closed_gate() -> EchoEncoder {
+        EchoEncoder { batches: Arc::default(), gate: Arc::new((Mutex::new(false), Condvar::new())) }
+    }
+
+    fn open(encoder: &EchoEncoder) {
+        *encoder.gate.0.lock().unwrap() = true;
+        encoder.gate.1.notify_all();
+    }
+
+    /// Occupies the only worker, so that what follows is queued.
+    fn occupy(batcher: &Batcher) -> oneshot::Receiver<Outcome> {
+        let busy = batcher.try_submit(&record(&[1], 0), false).unwrap();
+        while batcher.n_queued_tokens() > 0 {
+            std::thread::yield_now();
+        }
+        busy
+    }
+
+    #[test]
+    fn pieces_come_back_to_their_record_in_order() {
+        let encoder = closed_gate();
+        open(&encoder);
+        let batcher = Batcher::start(&encoder, settings(8, 1000)).unwrap();
+        let first = batcher.submit_blocking(&record(&[3, 3, 9], 1), false);
+        let second = batcher.submit_blocking(&record(&[2], 2), false);
+        assert_eq!(first.blocking_recv().unwrap().unwrap().len(), 3);
+        assert_eq!(second.blocking_recv().unwrap().unwrap()[0].mean, [2.0]);
+    }
+
+    #[test]
+    fn batches_keep_the_budget_of_padded_tokens_and_like_lengths() {
+        let encoder = closed_gate();
+        let batcher = Batcher::start(&encoder, settings(20, 10_000)).unwrap();
+        let busy = occupy(&batcher);
+        let lengths = [9, 1, 9, 10, 1, 30, 1];
+        let waiting: Vec<_> = lengths.map(|n| batcher.try_submit(&record(&[n], 1), false).unwrap()).into();
+        open(&encoder);
+        busy.blocking_recv().unwrap().unwrap();
+        waiting.into_iter().for_each(|reply| drop(reply.blocking_recv().unwrap().unwrap()));
+        let batches = encoder.batches.lock().unwrap().clone();
+        assert_eq!(batches, vec![vec![1], vec![9, 9], vec![1, 1, 1], vec![10], vec![30]]);
+    }
+
+    #[test]
+    fn a_full_room_refuses_and_a_lone_giant_is_admitted() {
+        let encoder = closed_gate();
+        let batcher = Batcher::start(&encoder, settings(8, 10)).unwrap();
+        let busy = occupy(&batcher);
+        let giant = batcher.try_submit(&record(&[50], 1), false).unwrap();
+        let refused = batcher.try_submit(&record(&[1], 1), false);
+        assert!(matches!(refused, Err(EngineError::Busy { n_queued_tokens: 50 })));
+        open(&encoder);
+        busy.blocking_recv().unwrap().unwrap();
+        giant.blocking_recv().unwrap().unwrap();
+    }
+
+    #[test]
+    fn work_of_callers_that_left_is_dropped() {
+        let encoder = closed_gate();
+        let batcher = Batcher::start(&encoder, settings(1, 1000)).unwrap();
+        let busy = occupy(&batcher);
+        drop(batcher.try_submit(&record(&[5], 1), false).unwrap());
+        let stays = batcher.try_submit(&record(&[7], 1), false).unwrap();
+        open(&encoder);
+        busy.blocking_recv().unwrap().unwrap();
+        stays.blocking_recv().unwrap().unwrap();
+        assert_eq!(*encoder.batches.lock().unwrap(), vec![vec![1], vec![7]]);
+    }
+
+    #[test]
+    fn a_failure_reaches_its_caller_and_the_worker_goes_on() {
+        let encoder = closed_gate();
+        open(&encoder);
+        let batcher = Batcher::start(&encoder, settings(1, 1000)).unwrap();
+        let failed = batcher.submit_blocking(&record(&[2, 2], -1), false).blocking_recv().unwrap();
+        assert!(matches!(*failed.unwrap_err(), EncodeError::NotFinite { .. }));
+        let good = batcher.submit_blocking(&record(&[2], 4), false).blocking_recv().unwrap();
+        assert_eq!(good.unwrap()[0].mean, [4.0]);
+    }
+}

@@ -1,0 +1,131 @@
+//! An encoder at work: its batcher, and the projection that leads from its rows to a joint space.
+//!
+//! Every use case that needs a vector comes through here, interactive ones by [`Embedder::embed`], batch jobs
+//! by [`Embedder::submit`].
+
+use std::sync::Arc;
+
+use protext_core::{
+    Encoded, Encoder, EncoderInput, JointVector, LongPolicy, Prepared, Projection, RowKind, Space,
+};
+use tokio::sync::oneshot;
+
+use crate::batcher::{Batcher, BatcherSettings, Outcome};
+use crate::error::EngineError;
+
+/// What a caller wants of one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EmbedOptions {
+    /// What to do with inputs over the window.
+    pub long: LongPolicy,
+    /// Also return one row a residue.
+    pub per_residue: bool,
+}
+
+/// A record under way; [`Pending::wait`] returns its rows.
+pub struct Pending {
+    prepared: Prepared,
+    reply: oneshot::Receiver<Outcome>,
+    encoder: Arc<dyn Encoder>,
+}
+
+impl Pending {
+    /// Blocks until the record is done. Not for async threads.
+    ///
+    /// # Errors
+    /// [`EngineError::Worker`], [`EngineError::Encode`] or [`EngineError::WorkerLost`].
+    pub fn wait(self) -> Result<Encoded, EngineError> {
+        let outcome = self.reply.blocking_recv().map_err(|_| EngineError::WorkerLost)?;
+        Ok(self.encoder.join(&self.prepared, outcome.map_err(EngineError::Worker)?)?)
+    }
+}
+
+/// An encoder, its workers and its projection.
+pub struct Embedder {
+    encoder: Arc<dyn Encoder>,
+    projection: Option<Arc<dyn Projection>>,
+    batcher: Batcher,
+}
+
+impl Embedder {
+    /// Starts the workers. A projection must have been trained on this encoder's rows.
+    ///
+    /// # Errors
+    /// [`EngineError::Space`] if encoder and projection do not fit, or the workers' own errors.
+    pub fn start(
+        encoder: Arc<dyn Encoder>,
+        projection: Option<Arc<dyn Projection>>,
+        settings: BatcherSettings,
+    ) -> Result<Self, EngineError> {
+        if let Some(projection) = &projection {
+            let rows = encoder.space(projection.row_kind()).ok_or(EngineError::NotLoaded {
+                what: "encoder with layer statistics",
+                instead: "another encoder, or --space encoder",
+            })?;
+            rows.ensure_same("the encoder's rows", projection.input_space(), "the projection's input")?;
+        }
+        let batcher = Batcher::start(&*encoder, settings)?;
+        Ok(Self { encoder, projection, batcher })
+    }
+
+    /// The encoder.
+    #[must_use]
+    pub fn encoder(&self) -> &dyn Encoder {
+        &*self.encoder
+    }
+
+    /// The queue in front of the encoder.
+    #[must_use]
+    pub fn batcher(&self) -> &Batcher {
+        &self.batcher
+    }
+
+    /// The joint space that [`Embedder::project`] leads to, if there is a projection.
+    #[must_use]
+    pub fn joint_space(&self) -> Option<&Space> {
+        self.projection.as_ref().map(|projection| projection.space())
+    }
+
+    /// The space of the encoder's pooled rows.
+    ///
+    /// # Panics
+    /// Never: every encoder has pooled rows.
+    #[must_use]
+    pub fn encoder_space(&self) -> &Space {
+        self.encoder.space(RowKind::Pooled).expect("every encoder has pooled rows")
+    }
+
+    /// Encodes one record for an interactive caller.
+    ///
+    /// # Errors
+    /// [`EngineError::Busy`] if too much is waiting, or the encoder's errors.
+    pub async fn embed(&self, input: &EncoderInput, options: EmbedOptions) -> Result<Encoded, EngineError> {
+        let prepared = self.encoder.prepare(input, options.long)?;
+        let reply = self.batcher.try_submit(&prepared, options.per_residue)?;
+        let outcome = reply.await.map_err(|_| EngineError::WorkerLost)?;
+        Ok(self.encoder.join(&prepared, outcome.map_err(EngineError::Worker)?)?)
+    }
+
+    /// Submits one record of a batch job; waits for room in the queue. Not for async threads.
+    ///
+    /// # Errors
+    /// The encoder's refusal of the record.
+    pub fn submit(&self, input: &EncoderInput, options: EmbedOptions) -> Result<Pending, EngineError> {
+        let prepared = self.encoder.prepare(input, options.long)?;
+        let reply = self.batcher.submit_blocking(&prepared, options.per_residue);
+        Ok(Pending { prepared, reply, encoder: Arc::clone(&self.encoder) })
+    }
+
+    /// Projects encoded records into the joint space, one vector a record.
+    ///
+    /// # Errors
+    /// [`EngineError::NotLoaded`] without a projection, or the projection's errors.
+    pub fn project(&self, records: &[&Encoded]) -> Result<Vec<JointVector>, EngineError> {
+        let missing = EngineError::NotLoaded { what: "projection", instead: "--space encoder" };
+        let projection = self.projection.as_ref().ok_or(missing)?;
+        let kind = projection.row_kind();
+        let rows: Vec<_> = records.iter().filter_map(|record| record.row(kind)).collect();
+        debug_assert_eq!(rows.len(), records.len(), "start() has checked that the encoder has such rows");
+        Ok(projection.project(&rows)?)
+    }
+}

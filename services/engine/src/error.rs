@@ -1,0 +1,81 @@
+//! Errors of the use cases. One match in `services/api` turns them into status codes.
+
+use std::sync::Arc;
+
+use protext_core::{EncodeError, ParseError, ProjectionError, SpaceMismatch, VectorError};
+
+/// A use case failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The sequence or text breaks a rule.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// Encoding failed or was refused.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// Encoding failed on a worker.
+    #[error(transparent)]
+    Worker(Arc<EncodeError>),
+    /// A worker stopped before it answered.
+    #[error("the worker stopped before it answered; see the log for the reason")]
+    WorkerLost,
+    /// Projecting failed.
+    #[error(transparent)]
+    Projection(#[from] ProjectionError),
+    /// The waiting room is full.
+    #[error("too many requests are waiting ({n_queued_tokens} tokens); try again in a moment")]
+    Busy {
+        /// Tokens waiting.
+        n_queued_tokens: usize,
+    },
+    /// The index refused.
+    #[error(transparent)]
+    Index(#[from] protext_index::IndexError),
+    /// A vector given by the caller is unusable.
+    #[error("the query vector is unusable: {0}")]
+    Vector(#[from] VectorError),
+    /// Things from different spaces met.
+    #[error(transparent)]
+    Space(#[from] SpaceMismatch),
+    /// No such encoder.
+    #[error("no encoder called {id:?} is loaded; there is: {known}")]
+    UnknownEncoder {
+        /// The id asked for.
+        id: String,
+        /// Ids that are loaded, separated by commas.
+        known: String,
+    },
+    /// No such collection.
+    #[error("no collection is called {name:?}; there is: {known}")]
+    UnknownCollection {
+        /// The name asked for.
+        name: String,
+        /// Names that exist, separated by commas.
+        known: String,
+    },
+    /// No such record.
+    #[error("collection {collection:?} has no record {id:?}")]
+    UnknownRecord {
+        /// Collection.
+        collection: String,
+        /// The id asked for.
+        id: String,
+    },
+    /// No encoder can do this.
+    #[error("no {what} is loaded; start with one, or ask for {instead}")]
+    NotLoaded {
+        /// Such as "encoder for text".
+        what: &'static str,
+        /// What could be asked for instead.
+        instead: &'static str,
+    },
+    /// The operating system refused.
+    #[error("cannot {what}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Its reason.
+        #[source]
+        source: std::io::Error,
+    },
+}
