@@ -212,8 +212,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().to_owned());
         let held = cache.lock("m").unwrap();
-        let other = cache.clone();
-        let waiting = std::thread::spawn(move || drop(other.lock("m").unwrap()));
+        let waiting = std::thread::spawn(move || drop(cache.lock("m").unwrap()));
         std::thread::sleep(std::time::Duration::from_millis(50));
         assert!(!waiting.is_finished());
         drop(held);

