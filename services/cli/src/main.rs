@@ -4,6 +4,7 @@
 
 mod commands;
 mod fault;
+mod interrupt;
 mod progress;
 mod settings;
 mod wiring;

@@ -1,0 +1,166 @@
+//! `protext index`: collections on disk.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+
+use clap::Subcommand;
+use protext_core::Modality;
+use protext_engine::{EmbeddedRecord, Embedder};
+use protext_index::{Collection, CollectionBuilder, HnswParams, IndexKind, Record, inspect, verify};
+
+use super::embed::{FailedFile, RecordArgs, embed_file, output_space};
+use crate::fault::UsageError;
+use crate::wiring::{self, ModelArgs};
+use crate::{interrupt, progress};
+
+#[derive(Subcommand)]
+pub(crate) enum Args {
+    /// Embed a file of proteins and make a searchable collection of it.
+    #[command(after_help = "Example:\n  protext index build proteome.fasta.gz -o proteome.index")]
+    Build(BuildArgs),
+    /// Hash every file of a collection again and check that it opens.
+    Verify {
+        /// The collection's folder.
+        folder: PathBuf,
+    },
+    /// Show what a collection is.
+    Info {
+        /// The collection's folder.
+        folder: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct BuildArgs {
+    /// FASTA, TSV, CSV, JSON lines or Parquet, plain or gzip; - for standard input.
+    input: PathBuf,
+    /// The collection's folder; one that is there is replaced in one step.
+    #[arg(short, long, value_name = "FOLDER")]
+    output: PathBuf,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    records: RecordArgs,
+    /// Index: exact up to 10,000 records and a graph past it (auto), or one of the two.
+    #[arg(long, value_enum, default_value_t = KindArg::Auto)]
+    kind: KindArg,
+    /// Links of a record in the graph.
+    #[arg(long, default_value_t = 16)]
+    m: usize,
+    /// Candidates kept while the graph is built.
+    #[arg(long, default_value_t = 200)]
+    ef_construction: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum KindArg {
+    Auto,
+    Exact,
+    Hnsw,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match args {
+        Args::Build(args) => build(&args),
+        Args::Verify { folder } => verify_folder(&folder),
+        Args::Info { folder, json } => info(&folder, json),
+    }
+}
+
+fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
+    let embedder = wiring::start_embedder(&args.model, true)?;
+    if embedder.encoder().modality() != Modality::Protein {
+        return Err(UsageError(format!("{} reads texts; collections are of proteins", args.model.encoder)).into());
+    }
+    let kind = match args.kind {
+        KindArg::Auto => IndexKind::Auto,
+        KindArg::Exact => IndexKind::Exact,
+        KindArg::Hnsw => {
+            IndexKind::Hnsw(HnswParams { m: args.m, ef_construction: args.ef_construction, ..HnswParams::default() })
+        }
+    };
+    let mut failed = FailedFile::new(args.records.failed.clone().unwrap_or(args.output.with_extension("failed.tsv")));
+    let collection = build_collection(&embedder, &args.input, &args.records, kind, interrupt::flag()?, &mut failed)?;
+    collection.save(&args.output)?;
+    failed.finish()?;
+    eprintln!("{}: {} proteins in {}", args.output.display(), collection.len(), collection.space());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Embeds `input` and indexes it.
+pub(crate) fn build_collection(
+    embedder: &Embedder,
+    input: &Path,
+    records: &RecordArgs,
+    kind: IndexKind,
+    stop: &AtomicBool,
+    failed: &mut FailedFile,
+) -> anyhow::Result<Collection> {
+    let mut builder = CollectionBuilder::new(output_space(embedder, true)?, kind)?;
+    builder.set_metadata("encoder", embedder.encoder().id());
+    let settings = records.settings(Modality::Protein, false, true);
+    let source = input.file_name().map(|name| name.to_string_lossy().into_owned());
+    embed_file(embedder, input, records, &settings, stop, |outcome| match outcome {
+        Ok(embedded) => add(&mut builder, embedded, source.as_deref()),
+        Err(failure) => failed.keep_or_fail(failure, records.keep_going),
+    })?;
+    let bar = progress::count(builder.len() as u64, "indexing");
+    let collection = builder.build(&mut |n_done| bar.set_position(n_done as u64))?;
+    bar.finish_and_clear();
+    Ok(collection)
+}
+
+fn add(builder: &mut CollectionBuilder, embedded: EmbeddedRecord, source: Option<&str>) -> anyhow::Result<()> {
+    let EmbeddedRecord { record, content, joint, .. } = embedded;
+    let Some(vector) = joint else { return Ok(()) };
+    let record = Record {
+        id: record.id,
+        description: record.description,
+        organism: record.organism,
+        taxon_id: record.taxon_id,
+        gene: record.gene,
+        length: u32::try_from(content.len()).unwrap_or(u32::MAX),
+        sequence: Some(content),
+        source: source.map(str::to_owned),
+    };
+    builder.push(record, &vector)?;
+    Ok(())
+}
+
+fn verify_folder(folder: &Path) -> anyhow::Result<ExitCode> {
+    let report = verify(folder)?;
+    for file in &report.files {
+        let state = file.problem.as_deref().unwrap_or("ok");
+        println!("{:<24} {:>12} bytes  {state}", file.name, file.n_bytes);
+    }
+    if let Some(problem) = &report.content_problem {
+        println!("contents: {problem}");
+    }
+    for leftover in &report.leftovers {
+        println!("left over from an interrupted save, not used: {leftover}");
+    }
+    if report.is_sound() {
+        println!("{}: sound", folder.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{}: DAMAGED; rebuild it with `protext index build`", folder.display());
+    Ok(ExitCode::from(2))
+}
+
+fn info(folder: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let info = inspect(folder)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&info)?);
+    } else {
+        println!("records     {}", info.n_records);
+        println!("space       {}", info.space);
+        println!("index       {:?}", info.index);
+        println!("built       {} (seconds since 1970)", info.created_unix_s);
+        info.metadata.iter().for_each(|(key, value)| println!("{key:<11} {value}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,20 @@
+//! Ctrl-C and termination: the first asks the run to end cleanly, so that nothing half-written stays.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static RAISED: AtomicBool = AtomicBool::new(false);
+
+/// The run was asked to end.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted; nothing half-written was left")]
+pub(crate) struct Interrupted;
+
+/// A flag that Ctrl-C and SIGTERM raise; a second signal ends the process at once.
+pub(crate) fn flag() -> anyhow::Result<&'static AtomicBool> {
+    ctrlc::set_handler(|| {
+        if RAISED.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })?;
+    Ok(&RAISED)
+}
