@@ -124,15 +124,15 @@ impl Whitening {
     pub fn write(&self, path: &Path) -> Result<PathBuf, WhiteningError> {
         let (n_inputs, k) = self.matrix.dim();
         let mut graph = GraphBuilder::new("whitening");
-        let rows = graph.input("rows", ElementType::Float, [Dim::from("batch"), Dim::from(n_inputs)]);
+        let rows = graph.input("rows", ElementType::Float32, [Dim::from("batch"), Dim::from(n_inputs)]);
         let mean = graph.f32("mean", [n_inputs], self.mean.to_vec());
         let halves = self.matrix.iter().map(|&value| f16::from_f32(value)).collect();
         let halves = graph.f16("matrix", [n_inputs, k], halves);
-        let matrix = graph.cast(&halves, ElementType::Float);
+        let matrix = graph.cast(&halves, ElementType::Float32);
         let centred = graph.sub(&rows, &mean);
         let projected = graph.matmul(&centred, &matrix);
         let vectors = graph.unit_norm(&projected);
-        graph.output("vectors", &vectors, ElementType::Float, [Dim::from("batch"), Dim::from(k)]);
+        graph.output("vectors", &vectors, ElementType::Float32, [Dim::from("batch"), Dim::from(k)]);
         Ok(graph.finish()?.write(path, &WriteOptions::default())?.model)
     }
 }

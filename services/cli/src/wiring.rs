@@ -59,7 +59,7 @@ pub(crate) fn open_encoder(runtime: &OnnxRuntime, model: &ReadyModel, device: De
 pub(crate) fn start_embedder(args: &ModelArgs, with_projection: bool) -> anyhow::Result<Embedder> {
     let registry = registry()?;
     let runtime = load_runtime(registry.cache())?;
-    start_embedder_on(&registry, &runtime, args, with_projection)
+    start_embedder_on(&registry, &runtime, args, None, with_projection)
 }
 
 /// As [`start_embedder`], on a runtime that is already loaded.
@@ -67,13 +67,14 @@ pub(crate) fn start_embedder_on(
     registry: &Registry,
     runtime: &OnnxRuntime,
     args: &ModelArgs,
+    max_queued_tokens: Option<usize>,
     with_projection: bool,
 ) -> anyhow::Result<Embedder> {
     let model = registry.ready(&args.encoder)?;
     let encoder = open_encoder(runtime, &model, args.device)?;
     let projection = if with_projection { open_projection(registry.cache(), runtime, args, &encoder)? } else { None };
     let projection = projection.map(|projection| Arc::new(projection) as Arc<dyn protext_core::Projection>);
-    Ok(Embedder::start(Arc::new(encoder), projection, batcher_settings(args.workers, None))?)
+    Ok(Embedder::start(Arc::new(encoder), projection, batcher_settings(args.workers, max_queued_tokens))?)
 }
 
 /// The projection of `--projection`, else the one that ships for the encoder, else none.

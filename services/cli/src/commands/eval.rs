@@ -1,0 +1,206 @@
+//! `protext eval`: quality on labelled data, baselines beside it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+
+use clap::Subcommand;
+use ndarray::{Array2, ArrayView2};
+use protext_core::{Modality, RowKind};
+use protext_engine::eval::{
+    CathDomain, CathTable, HomologyMetrics, HomologyQueries, MMSEQS_HINT, from_ranked_lists, from_vectors,
+    mmseqs_ranked_lists,
+};
+use protext_engine::input::{InputRecord, Payload};
+use protext_engine::{EmbedRecordsSettings, Embedder, embed_records};
+use serde::Serialize;
+
+use super::embed::RecordArgs;
+use crate::fault::UsageError;
+use crate::wiring::{self, ModelArgs};
+use crate::{interrupt, progress};
+
+#[derive(Subcommand)]
+pub(crate) enum Args {
+    /// Remote homology: do domains find their CATH superfamily?
+    #[command(after_help = "Example:\n  protext eval homology --data cath_s20.tsv.gz --split test --json homology.json")]
+    Homology(HomologyArgs),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct HomologyArgs {
+    /// Table with the columns domain, superfamily, topology, sequence and, if it has parts, split.
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// Part whose domains ask.
+    #[arg(long, default_value = "test")]
+    split: String,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Where the figures go as JSON; - for standard output.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Leave MMseqs2 out.
+    #[arg(long)]
+    no_mmseqs: bool,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    task: &'static str,
+    data: String,
+    split: &'a str,
+    encoder: &'a str,
+    space: String,
+    #[serde(flatten)]
+    ours: HomologyMetrics,
+    baselines: Baselines,
+}
+
+#[derive(Serialize)]
+struct Baselines {
+    raw_encoder: HomologyMetrics,
+    mmseqs: Option<HomologyMetrics>,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Args::Homology(args) = args;
+    let table = CathTable::read(&args.data)?;
+    let selected = table.in_split(&args.data, &args.split)?;
+    let queries = HomologyQueries::new(&table.domains, &selected)?;
+    let embedder = wiring::start_embedder(&args.model, true)?;
+    let Some(space) = embedder.joint_space().map(ToString::to_string) else {
+        let message = format!("no projection ships for {}; give one by --projection", args.model.encoder);
+        return Err(UsageError(message).into());
+    };
+    let rows = embed_domains(&embedder, &args.data, &table.domains, true)?;
+    let raw = unit_rows(rows.pooled);
+    let mmseqs = if args.no_mmseqs { None } else { mmseqs(&table.domains, &queries)? };
+    let report = Report {
+        task: "homology",
+        data: args.data.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        split: &args.split,
+        encoder: &args.model.encoder,
+        space,
+        ours: from_vectors(&queries, &rows.joint.view()),
+        baselines: Baselines { raw_encoder: from_vectors(&queries, &raw.view()), mmseqs },
+    };
+    print(&report);
+    write_json(args.json.as_deref(), &report)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Rows of every domain, in order.
+pub(crate) struct DomainRows {
+    pub(crate) pooled: Array2<f32>,
+    /// Empty if the encoder has none.
+    pub(crate) statistics: Array2<f32>,
+    /// Empty unless asked for.
+    pub(crate) joint: Array2<f32>,
+}
+
+pub(crate) fn embed_domains(
+    embedder: &Embedder,
+    data: &Path,
+    domains: &[CathDomain],
+    joint: bool,
+) -> anyhow::Result<DomainRows> {
+    let stop: &AtomicBool = interrupt::flag()?;
+    let total = domains.iter().map(|domain| domain.sequence.len() as u64).sum();
+    let bar = progress::residues(Some(total), "embedding domains");
+    let dim = |space: Option<&protext_core::Space>| space.map_or(0, |space| space.dim);
+    let dims = [
+        embedder.encoder_space().dim,
+        dim(embedder.encoder().space(RowKind::LayerStatistics)),
+        if joint { dim(embedder.joint_space()) } else { 0 },
+    ];
+    let mut flat: [Vec<f32>; 3] = dims.map(|dim| Vec::with_capacity(dim * domains.len()));
+    let records = domains.iter().enumerate().map(|(index, domain)| Ok(as_record(index, domain)));
+    let settings: EmbedRecordsSettings = records_defaults().settings(Modality::Protein, false, joint);
+    embed_records(embedder, &data.display().to_string(), records, &settings, |outcome| -> anyhow::Result<()> {
+        if stop.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(interrupt::Interrupted.into());
+        }
+        let record = outcome?;
+        bar.inc(record.content.len() as u64);
+        flat[0].extend_from_slice(record.encoded.pooled.as_slice());
+        flat[1].extend(record.encoded.statistics.iter().flat_map(|row| row.as_slice()));
+        flat[2].extend(record.joint.iter().flat_map(|vector| vector.as_slice()));
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    let [pooled, statistics, joint] = flat;
+    let matrix = |values, dim| Array2::from_shape_vec((domains.len(), dim), values);
+    Ok(DomainRows { pooled: matrix(pooled, dims[0])?, statistics: matrix(statistics, dims[1])?, joint: matrix(joint, dims[2])? })
+}
+
+fn records_defaults() -> RecordArgs {
+    RecordArgs { long: None, strict: false, keep_going: false, failed: None, keep_first: false }
+}
+
+fn as_record(index: usize, domain: &CathDomain) -> InputRecord {
+    InputRecord {
+        number: index as u64 + 1,
+        id: domain.id.clone(),
+        entry_name: None,
+        description: String::new(),
+        payload: Payload::Sequence(domain.sequence.clone()),
+        organism: None,
+        taxon_id: None,
+        gene: None,
+        metadata: Vec::new(),
+    }
+}
+
+pub(crate) fn unit_rows(mut rows: Array2<f32>) -> Array2<f32> {
+    for mut row in rows.rows_mut() {
+        let norm = row.dot(&row).sqrt().max(f32::MIN_POSITIVE);
+        row /= norm;
+    }
+    rows
+}
+
+fn mmseqs(domains: &[CathDomain], queries: &HomologyQueries) -> anyhow::Result<Option<HomologyMetrics>> {
+    let lists = mmseqs_ranked_lists(domains, queries)?;
+    if lists.is_none() {
+        eprintln!("{MMSEQS_HINT}");
+    }
+    Ok(lists.map(|lists| from_ranked_lists(queries, &lists)))
+}
+
+/// Scores one matrix; used when a projection is fitted.
+pub(crate) fn score(queries: &HomologyQueries, vectors: &ArrayView2<'_, f32>) -> HomologyMetrics {
+    from_vectors(queries, vectors)
+}
+
+fn print(report: &Report<'_>) {
+    println!("{} queries of split {} in {}; 95% intervals by superfamily", report.ours.n_queries, report.split, report.data);
+    println!("{:<44} {:>22} {:>22} {:>22} {:>22}", "", "top1", "hit_at_10", "sens_1fp", "map");
+    line(&report.space, &report.ours);
+    line(&format!("{}, raw", report.encoder), &report.baselines.raw_encoder);
+    match &report.baselines.mmseqs {
+        Some(metrics) => line("MMseqs2 -s 7.5", metrics),
+        None => println!("MMseqs2: not run"),
+    }
+}
+
+fn line(name: &str, metrics: &HomologyMetrics) {
+    let cell = |key: &str| {
+        let interval = metrics.intervals[key];
+        format!("{:.3} [{:.3}, {:.3}]", interval.mean, interval.low, interval.high)
+    };
+    let cells = ["top1", "hit_at_10", "sens_1fp", "map"].map(cell);
+    println!("{name:<44} {:>22} {:>22} {:>22} {:>22}", cells[0], cells[1], cells[2], cells[3]);
+}
+
+/// Writes a report to a file, or to standard output for `-`.
+pub(crate) fn write_json(path: Option<&Path>, report: &impl Serialize) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let json = serde_json::to_string_pretty(report)? + "\n";
+    if path == Path::new("-") {
+        print!("{json}");
+    } else {
+        std::fs::write(path, json).map_err(|source| protext_registry::CacheError::from_io(path, source))?;
+    }
+    Ok(())
+}

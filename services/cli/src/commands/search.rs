@@ -1,0 +1,158 @@
+//! `protext search`: queries from a file against a collection on disk.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use protext_core::Modality;
+use protext_engine::input::{InputOptions, Source, open};
+use protext_engine::m8::{M8_COLUMNS, m8_lines};
+use protext_engine::search::{Query, SearchAnswer, SearchRequest, search};
+use protext_engine::{Engine, Limits, OpenCollection};
+use protext_index::Collection;
+
+use crate::fault::UsageError;
+use crate::wiring::{self, ModelArgs};
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  protext search query.fasta --index proteome.index -k 5\n  \
+    protext search query.fasta --index proteome.index --format m8 > hits.m8\n  \
+    protext search --id P69905 --index proteome.index")]
+pub(crate) struct Args {
+    /// Queries: FASTA, TSV, CSV, JSON lines or Parquet, plain or gzip; - for standard input.
+    #[arg(required_unless_present = "id")]
+    input: Option<PathBuf>,
+    /// A record of the collection as the query; may be given several times.
+    #[arg(long, value_name = "ID", conflicts_with = "input")]
+    id: Vec<String>,
+    /// The collection's folder.
+    #[arg(long, value_name = "FOLDER")]
+    index: PathBuf,
+    /// Hits of each query.
+    #[arg(short, default_value_t = 10)]
+    k: usize,
+    /// Compare with every record.
+    #[arg(long)]
+    exact: bool,
+    /// m8 (BLAST's twelve columns, from real local alignments), tsv, or json (one object a query).
+    #[arg(long, value_enum, default_value_t = FormatArg::Tsv)]
+    format: FormatArg,
+    /// Name the columns in a first line (tsv and m8).
+    #[arg(long)]
+    header: bool,
+    /// Leave bad queries out and go on.
+    #[arg(long)]
+    keep_going: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FormatArg {
+    M8,
+    Tsv,
+    Json,
+}
+
+const TSV_COLUMNS: [&str; 8] = ["query", "rank", "target", "cosine", "length", "gene", "organism", "description"];
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.k == 0 {
+        return Err(UsageError("-k is 0, but must be at least 1".to_owned()).into());
+    }
+    let collection = Collection::open(&args.index)?;
+    let embedders = if args.id.is_empty() { vec![wiring::start_embedder(&args.model, true)?] } else { Vec::new() };
+    let collections = BTreeMap::from([("collection".to_owned(), OpenCollection::new(collection))]);
+    let engine = Arc::new(Engine::new(embedders, collections, Limits::default()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    write_header(&mut out, &args)?;
+    let mut n_failed = 0;
+    for query in queries(&args)? {
+        let answer = query.and_then(|(name, query)| {
+            let request = SearchRequest {
+                query,
+                collection: None,
+                k: args.k,
+                exact: args.exact,
+                align: args.format == FormatArg::M8,
+            };
+            let answer = runtime.block_on(search(&engine, request));
+            answer.map(|answer| (name.clone(), answer)).map_err(|error| anyhow::Error::from(error).context(name))
+        });
+        match answer {
+            Ok((name, answer)) => write_answer(&mut out, args.format, &name, &answer)?,
+            Err(error) if args.keep_going => {
+                n_failed += 1;
+                eprintln!("left out: {}", crate::fault::message(&error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    out.flush()?;
+    if n_failed > 0 {
+        eprintln!("{n_failed} queries were left out");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+type NamedQuery = anyhow::Result<(String, Query)>;
+
+fn queries(args: &Args) -> anyhow::Result<Box<dyn Iterator<Item = NamedQuery>>> {
+    let Some(input) = &args.input else {
+        let ids = args.id.clone().into_iter();
+        return Ok(Box::new(ids.map(|id| Ok((id.clone(), Query::Id(id))))));
+    };
+    let records = open(&Source::from_arg(input), &InputOptions::new(Modality::Protein))?;
+    let file = records.file().to_owned();
+    Ok(Box::new(records.map(move |record| {
+        let record = record?;
+        let name = record.id.clone();
+        let sequence = record.payload.as_str().to_owned();
+        // Judged here too, so that a refusal names the record.
+        protext_core::ProteinSequence::parse(&sequence, protext_core::ResiduePolicy::default())
+            .map_err(|error| anyhow::Error::from(error).context(format!("{file}: record {} (id {name:?})", record.number)))?;
+        Ok((name, Query::Sequence(sequence)))
+    })))
+}
+
+fn write_header(out: &mut impl std::io::Write, args: &Args) -> std::io::Result<()> {
+    match args.format {
+        FormatArg::Tsv if args.header => writeln!(out, "{}", TSV_COLUMNS.join("\t")),
+        FormatArg::M8 if args.header => writeln!(out, "{}", M8_COLUMNS.join("\t")),
+        _ => Ok(()),
+    }
+}
+
+fn write_answer(
+    out: &mut impl std::io::Write,
+    format: FormatArg,
+    name: &str,
+    answer: &SearchAnswer,
+) -> anyhow::Result<()> {
+    match format {
+        FormatArg::M8 => write!(out, "{}", m8_lines(name, answer))?,
+        FormatArg::Tsv => {
+            for hit in &answer.hits {
+                let record = &hit.record;
+                let (gene, organism) = (record.gene.as_deref().unwrap_or(""), record.organism.as_deref().unwrap_or(""));
+                let (rank, id, length, description) = (hit.rank, &record.id, record.length, &record.description);
+                writeln!(out, "{name}\t{rank}\t{id}\t{:.4}\t{length}\t{gene}\t{organism}\t{description}", hit.cosine)?;
+            }
+        }
+        FormatArg::Json => {
+            let hits = answer.hits.iter().map(|hit| {
+                serde_json::json!({
+                    "rank": hit.rank, "id": hit.record.id, "cosine": hit.cosine, "description": hit.record.description,
+                    "organism": hit.record.organism, "gene": hit.record.gene, "length": hit.record.length,
+                })
+            });
+            let hits: Vec<_> = hits.collect();
+            writeln!(out, "{}", serde_json::json!({ "query": name, "hits": hits, "long": answer.long }))?;
+        }
+    }
+    Ok(())
+}
