@@ -37,7 +37,7 @@ check: tools
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 bench: build models $(PEERS)
-	PYTHONPATH=$(PEERS) $(PROTEXT) bench embed --json docs/results/bench_embed.json
+	PYTHONPATH=$(PEERS) $(PROTEXT) bench embed --data services/cli/demo/proteins.fasta --json docs/results/bench_embed.json
 
 results: build models
 	$(PROTEXT) eval homology --data ../shared/data/homology/cath_s20.tsv.gz --split test --json docs/results/homology.json

@@ -87,7 +87,7 @@ impl ServeSettings {
             }
             Ok(())
         }
-        let mut each = |name: &str| (format!("PROTEXT_{name}"), environment(&format!("PROTEXT_{name}")));
+        let each = |name: &str| (format!("PROTEXT_{name}"), environment(&format!("PROTEXT_{name}")));
         macro_rules! read {
             ($($variable:literal => $field:ident),*) => {
                 $(let (name, value) = each($variable); set(&name, value, &mut self.$field)?;)*

@@ -1,5 +1,186 @@
-//! stub
-use std::process::ExitCode;
-#[derive(clap::Subcommand)]
-pub(crate) enum Args { A }
-pub(crate) fn run(_: Args) -> anyhow::Result<ExitCode> { Ok(ExitCode::SUCCESS) }
+//! `protext bench`: speed, with peers measured beside us in the same run where they are installed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use protext_core::{Modality, ProteinSequence, ResiduePolicy};
+use protext_engine::embed_records;
+use protext_engine::input::{InputOptions, InputRecord, Source, open};
+use protext_registry::wheel::python;
+use serde::{Deserialize, Serialize};
+
+use super::embed::RecordArgs;
+use super::eval::write_json;
+use crate::fault::UsageError;
+use crate::wiring::{self, ModelArgs};
+
+const ONNXRUNTIME_PEER: &str = include_str!("peers/onnxruntime_peer.py");
+const PYTORCH_PEER: &str = include_str!("peers/pytorch_peer.py");
+
+#[derive(Subcommand)]
+pub(crate) enum Args {
+    /// Residues per second of embedding, beside ONNX Runtime in Python and PyTorch where they are installed.
+    #[command(after_help = "Example (peers from a folder that pip filled):\n  \
+        PYTHONPATH=.bench/peers protext bench embed --data services/cli/demo/proteins.fasta --json -")]
+    Embed(EmbedArgs),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct EmbedArgs {
+    /// Proteins to embed.
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// Most proteins taken from the file, evenly spread.
+    #[arg(long, default_value_t = 300)]
+    n_proteins: usize,
+    /// Rounds; ours and the peers take turns and the median of each counts.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Where the figures go as JSON; - for standard output.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    bench: &'static str,
+    encoder: String,
+    n_proteins: usize,
+    n_residues: u64,
+    n_threads: usize,
+    rounds: usize,
+    residues_per_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio_to_onnxruntime_python: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio_to_pytorch: Option<f64>,
+    not_installed: Vec<String>,
+}
+
+/// What a peer prints.
+#[derive(Deserialize)]
+struct PeerSaid {
+    seconds: f64,
+    residues: u64,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Args::Embed(args) = args;
+    if args.rounds == 0 || args.n_proteins == 0 {
+        return Err(UsageError("--rounds and --n-proteins must be at least 1".to_owned()).into());
+    }
+    let records = sample(&args)?;
+    let folder = tempfile::tempdir()?;
+    let sequences = folder.path().join("sequences.txt");
+    std::fs::write(&sequences, records.iter().map(|record| record.payload.as_str()).collect::<Vec<_>>().join("\n"))?;
+    let model = wiring::registry()?.ready(&args.model.encoder)?;
+    let embedder = wiring::start_embedder(&args.model, false)?;
+    let n_threads = embedder.batcher().settings().n_workers;
+    let checkpoint = model.files.config.parent().unwrap_or(Path::new("."));
+    let (mut ours, mut onnxruntime, mut pytorch, mut not_installed) = (vec![], vec![], vec![], vec![]);
+    for round in 0..args.rounds {
+        eprintln!("round {} of {}", round + 1, args.rounds);
+        ours.push(embed_once(&embedder, &records)?);
+        peer("onnxruntime", ONNXRUNTIME_PEER, &model.onnx, &sequences, n_threads, &mut onnxruntime, &mut not_installed);
+        peer("torch", PYTORCH_PEER, checkpoint, &sequences, n_threads, &mut pytorch, &mut not_installed);
+    }
+    let residues_per_s = median(&mut ours).context("no round was run")?;
+    let ratio = |rates: &mut Vec<f64>| median(rates).map(|rate| residues_per_s / rate);
+    let report = Report {
+        bench: "embed",
+        encoder: args.model.encoder,
+        n_proteins: records.len(),
+        n_residues: records.iter().map(|record| record.payload.as_str().len() as u64).sum(),
+        n_threads,
+        rounds: args.rounds,
+        residues_per_s,
+        ratio_to_onnxruntime_python: ratio(&mut onnxruntime),
+        ratio_to_pytorch: ratio(&mut pytorch),
+        not_installed,
+    };
+    print(&report);
+    write_json(args.json.as_deref(), &report)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Proteins of 30 to 1,022 residues, evenly spread over the file.
+fn sample(args: &EmbedArgs) -> anyhow::Result<Vec<InputRecord>> {
+    let mut records = Vec::new();
+    for record in open(&Source::from_arg(&args.data), &InputOptions::new(Modality::Protein))? {
+        let mut record = record?;
+        let (sequence, _) = ProteinSequence::parse(record.payload.as_str(), ResiduePolicy::default())?;
+        if (30..=1022).contains(&sequence.len()) {
+            record.payload = protext_engine::input::Payload::Sequence(sequence.as_str().to_owned());
+            records.push(record);
+        }
+    }
+    let step = records.len().div_ceil(args.n_proteins).max(1);
+    let chosen: Vec<InputRecord> = records.into_iter().step_by(step).collect();
+    if chosen.is_empty() {
+        return Err(UsageError(format!("{}: no protein of 30 to 1,022 residues", args.data.display())).into());
+    }
+    Ok(chosen)
+}
+
+fn embed_once(embedder: &protext_engine::Embedder, records: &[InputRecord]) -> anyhow::Result<f64> {
+    let args = RecordArgs { long: None, strict: false, keep_going: false, failed: None, keep_first: false };
+    let settings = args.settings(Modality::Protein, false, false);
+    let started = Instant::now();
+    let records = records.iter().cloned().map(Ok);
+    let summary = embed_records(embedder, "bench", records, &settings, |outcome| -> anyhow::Result<()> {
+        outcome?;
+        Ok(())
+    })?;
+    Ok(summary.n_residues as f64 / started.elapsed().as_secs_f64())
+}
+
+/// Runs a peer once and keeps its residues per second, or the reason why it could not run.
+fn peer(
+    name: &str,
+    script: &str,
+    model: &Path,
+    sequences: &Path,
+    n_threads: usize,
+    rates: &mut Vec<f64>,
+    not_installed: &mut Vec<String>,
+) {
+    if not_installed.iter().any(|missing| missing == name) {
+        return;
+    }
+    let mut command = Command::new(python());
+    command.args(["-c", script]).args([model, sequences]).arg(n_threads.to_string());
+    let said = command.output().ok().filter(|output| output.status.success());
+    let said = said.and_then(|output| serde_json::from_slice::<PeerSaid>(&output.stdout).ok());
+    match said {
+        Some(said) => rates.push(said.residues as f64 / said.seconds),
+        None => {
+            eprintln!("{name} is not installed for {}, so there is no ratio to it; `make bench` fetches it", python());
+            not_installed.push(name.to_owned());
+        }
+    }
+}
+
+fn median(values: &mut [f64]) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+fn print(report: &Report) {
+    let (n, residues, threads) = (report.n_proteins, report.n_residues, report.n_threads);
+    println!("{}: {n} proteins, {residues} residues, {threads} threads", report.encoder);
+    println!("residues per second           {:>10.0}", report.residues_per_s);
+    for (name, ratio) in [
+        ("ONNX Runtime in Python, one at a time", report.ratio_to_onnxruntime_python),
+        ("PyTorch, sorted batches", report.ratio_to_pytorch),
+    ] {
+        match ratio {
+            Some(ratio) => println!("times {name:<38} {ratio:.2}"),
+            None => println!("times {name:<38} not installed"),
+        }
+    }
+}

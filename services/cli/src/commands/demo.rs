@@ -1,5 +1,103 @@
-//! stub
+//! `protext demo`: the demo proteins indexed, the search checked on held-out relatives, then served.
+
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use protext_engine::search::{Query, SearchRequest, search};
+use protext_engine::{Engine, OpenCollection};
+use protext_index::{Collection, IndexKind, inspect};
+use protext_registry::Cache;
+use sha2::{Digest as _, Sha256};
+
+use super::embed::{FailedFile, RecordArgs, output_space};
+use super::{index, serve};
+use crate::settings::ServeSettings;
+use crate::wiring::{self, ModelArgs};
+
+const PROTEINS: &str = include_str!("../../demo/proteins.fasta");
+const QUERIES: &str = include_str!("../../demo/queries.fasta");
+const SELF_CHECK: &str = include_str!("../../demo/selfcheck.tsv");
+
 #[derive(clap::Args)]
-pub(crate) struct Args {}
-pub(crate) fn run(_: Args) -> anyhow::Result<ExitCode> { Ok(ExitCode::SUCCESS) }
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Address to serve on afterwards.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    listen: std::net::SocketAddr,
+    /// Only index and check.
+    #[arg(long)]
+    check_only: bool,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let folder = prepare(&args.model)?;
+    let n_wrong = self_check(&args.model, &folder)?;
+    if n_wrong > 0 {
+        anyhow::bail!("the self-check failed on {n_wrong} queries; type `protext doctor --verify`");
+    }
+    if args.check_only {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut settings = ServeSettings::load(None, |name| std::env::var(name).ok())?;
+    settings.listen = args.listen;
+    settings.encoder = args.model.encoder.clone();
+    settings.device = args.model.device;
+    settings.n_workers = args.model.workers;
+    println!("\nTry:  curl -s http://{}/v1/search -H 'content-type: application/json' -d '{{\"id\": \"Q3Z7U4\", \"k\": 3}}'", args.listen);
+    serve::serve(&settings, vec![("demo".to_owned(), Collection::open(&folder)?)])
+}
+
+/// The demo collection, built unless it is there in the right space.
+fn prepare(model: &ModelArgs) -> anyhow::Result<PathBuf> {
+    let cache = Cache::from_environment()?;
+    let content = hex::encode(Sha256::digest(PROTEINS));
+    let folder = cache.folder("demo")?.join(format!("{}-{}", model.encoder, &content[..12]));
+    let embedder = wiring::start_embedder(model, true)?;
+    let space = output_space(&embedder, true)?;
+    if inspect(&folder).is_ok_and(|info| info.space.fingerprint == space.fingerprint) && Collection::open(&folder).is_ok() {
+        return Ok(folder);
+    }
+    let fasta = folder.with_extension("fasta");
+    Cache::put(&fasta, PROTEINS.as_bytes())?;
+    let records = RecordArgs { long: None, strict: false, keep_going: false, failed: None, keep_first: false };
+    let mut failed = FailedFile::new(folder.with_extension("failed.tsv"));
+    let stop = crate::interrupt::flag()?;
+    let collection = index::build_collection(&embedder, &fasta, &records, IndexKind::Auto, stop, &mut failed)?;
+    collection.save(&folder)?;
+    println!("indexed {} proteins in {}", collection.len(), collection.space());
+    Ok(folder)
+}
+
+/// Searches with the held-out proteins and prints the hits; returns how many first hits are of another family.
+fn self_check(model: &ModelArgs, folder: &std::path::Path) -> anyhow::Result<usize> {
+    let embedder = wiring::start_embedder(model, true)?;
+    let open = OpenCollection::new(Collection::open(folder)?);
+    let engine = Arc::new(Engine::new(vec![embedder], [("demo".to_owned(), open)].into(), protext_engine::Limits::default()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let options = protext_engine::input::InputOptions::new(protext_core::Modality::Protein);
+    let records = protext_engine::input::open_stream("demo queries".to_owned(), Box::new(QUERIES.as_bytes()), &options)?;
+    let mut n_wrong = 0;
+    println!("self-check: proteins held out of the collection look for their relatives");
+    for record in records {
+        let record = record?;
+        let row = SELF_CHECK.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+        let row = row.into_iter().find(|row| row.first() == Some(&record.id.as_str()));
+        let (family, expected) = row.and_then(|row| Some((row.get(1).copied()?, row.get(2).copied()?))).context("a query without a row in selfcheck.tsv")?;
+        let query = Query::Sequence(record.payload.as_str().to_owned());
+        let request = SearchRequest { query, collection: None, k: 3, exact: false, align: true };
+        let answer = runtime.block_on(search(&engine, request))?;
+        let first = answer.hits.first().map_or("", |hit| hit.record.description.as_str());
+        let is_right = first.to_lowercase().contains(expected);
+        n_wrong += usize::from(!is_right);
+        println!("\n{} {}: {family} ({})", if is_right { "ok  " } else { "FAIL" }, record.id, record.organism.unwrap_or_default());
+        for hit in &answer.hits {
+            let identity = hit.alignment.as_ref().map_or("-".to_owned(), |found| format!("{:.0}%", found.identity_percent));
+            let (cosine, id, description) = (hit.cosine, &hit.record.id, &hit.record.description);
+            println!("     {cosine:.3}  {id:<11} {identity:>4} identity  {description}");
+        }
+    }
+    Ok(n_wrong)
+}
