@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use protext_core::window::cut;
 use protext_core::{
-    EncodeError, Encoded, Encoder, EncoderInput, EncoderWorker, Fingerprint, LongPolicy, Modality, Piece, PieceOutput,
-    Prepared, RowKind, Space,
+    EncodeError, Encoded, Encoder, EncoderInput, EncoderWorker, Fingerprint, LongPolicy, Modality, Piece,
+    PieceOutput, Prepared, RowKind, Space,
 };
 
 use crate::error::ModelError;
@@ -108,7 +108,9 @@ impl OnnxEncoder {
     pub fn open(runtime: &OnnxRuntime, spec: EncoderSpec, plan: SessionPlan) -> Result<Self, ModelError> {
         let tokens = match &spec.tokenization {
             Tokenization::Esm => Tokens::Esm,
-            Tokenization::TokenizerFile { path, .. } => Tokens::Text(Box::new(TextTokenizer::from_file(path)?)),
+            Tokenization::TokenizerFile { path, .. } => {
+                Tokens::Text(Box::new(TextTokenizer::from_file(path)?))
+            }
         };
         let session = open_session(runtime, &spec.onnx, 1)?;
         check_interface(&session, &spec)?;
@@ -140,7 +142,12 @@ impl OnnxEncoder {
         Ok(Prepared { pieces, report })
     }
 
-    fn prepare_text(&self, tokenizer: &TextTokenizer, text: &str, policy: LongPolicy) -> Result<Prepared, EncodeError> {
+    fn prepare_text(
+        &self,
+        tokenizer: &TextTokenizer,
+        text: &str,
+        policy: LongPolicy,
+    ) -> Result<Prepared, EncodeError> {
         let body = tokenizer.body(text)?;
         let (windows, report) = cut(body.len(), self.spec.window, self.spec.overlap, policy, "tokens")?;
         let pieces = windows
@@ -178,7 +185,9 @@ impl Encoder for OnnxEncoder {
     fn prepare(&self, input: &EncoderInput, policy: LongPolicy) -> Result<Prepared, EncodeError> {
         match (input, &self.tokens) {
             (EncoderInput::Protein(sequence), Tokens::Esm) => self.prepare_protein(sequence.as_str(), policy),
-            (EncoderInput::Text(text), Tokens::Text(tokenizer)) => self.prepare_text(tokenizer, text.as_str(), policy),
+            (EncoderInput::Text(text), Tokens::Text(tokenizer)) => {
+                self.prepare_text(tokenizer, text.as_str(), policy)
+            }
             _ => Err(EncodeError::WrongModality {
                 encoder: self.spec.id.clone(),
                 expected: self.spec.modality,
@@ -252,7 +261,8 @@ fn check_interface(session: &ort::session::Session, spec: &EncoderSpec) -> Resul
         }
     }
     let width = |name: &'static str| -> Result<i64, ModelError> {
-        let output = session.outputs().iter().find(|output| output.name() == name).ok_or(missing("output", name))?;
+        let output =
+            session.outputs().iter().find(|output| output.name() == name).ok_or(missing("output", name))?;
         Ok(output.dtype().tensor_shape().and_then(|shape| shape.last().copied()).unwrap_or(-1))
     };
     let expect = |name, expected: usize| match width(name)? {

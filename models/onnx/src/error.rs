@@ -25,7 +25,9 @@ pub enum ModelError {
         asked: PathBuf,
     },
     /// The device that was asked for cannot be used.
-    #[error("device {device} was asked for, but {reason}; use --device cpu, or --device auto to take what is there")]
+    #[error(
+        "device {device} was asked for, but {reason}; use --device cpu, or --device auto to take what is there"
+    )]
     Device {
         /// What was asked for.
         device: Device,

@@ -12,7 +12,7 @@ mod runtime;
 mod session;
 mod tokenize;
 
-pub use encoder::{EncoderSpec, OnnxEncoder, SessionPlan, Tokenization, TokenPooling};
+pub use encoder::{EncoderSpec, OnnxEncoder, SessionPlan, TokenPooling, Tokenization};
 pub use error::ModelError;
 pub use projection::{OnnxProjection, ProjectionSpec};
 pub use runtime::{Device, OnnxRuntime};

@@ -5,7 +5,9 @@ use std::sync::Mutex;
 
 use ort::session::Session;
 use ort::value::TensorRef;
-use protext_core::{EncoderRow, Fingerprint, JointVector, Projection, ProjectionError, RowKind, Space, VectorError};
+use protext_core::{
+    EncoderRow, Fingerprint, JointVector, Projection, ProjectionError, RowKind, Space, VectorError,
+};
 
 use crate::error::ModelError;
 use crate::runtime::OnnxRuntime;
@@ -56,7 +58,8 @@ impl OnnxProjection {
                 return Err(ModelError::Dim { path: spec.onnx.clone(), expected, found });
             }
         }
-        let fingerprint = Fingerprint::of(["projection", &spec.input_space.fingerprint.to_string(), &spec.sha256]);
+        let fingerprint =
+            Fingerprint::of(["projection", &spec.input_space.fingerprint.to_string(), &spec.sha256]);
         let space = Space { name: spec.id.clone(), dim: spec.dim, fingerprint };
         Ok(Self { spec, space, session: Mutex::new(session) })
     }

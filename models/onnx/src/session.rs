@@ -11,7 +11,11 @@ use crate::error::ModelError;
 use crate::runtime::OnnxRuntime;
 
 /// Opens an `.onnx` file with `n_threads` of intra-op parallelism (1: the caller's thread does the work).
-pub(crate) fn open_session(runtime: &OnnxRuntime, path: &Path, n_threads: usize) -> Result<Session, ModelError> {
+pub(crate) fn open_session(
+    runtime: &OnnxRuntime,
+    path: &Path,
+    n_threads: usize,
+) -> Result<Session, ModelError> {
     let opened = || -> ort::Result<Session> {
         Session::builder(runtime.environment())?
             .with_optimization_level(GraphOptimizationLevel::All)?
@@ -36,7 +40,12 @@ pub(crate) struct SessionWorker {
 }
 
 impl SessionWorker {
-    pub(crate) fn new(encoder: String, session: Session, pad_token: i64, has_statistics: bool) -> ort::Result<Self> {
+    pub(crate) fn new(
+        encoder: String,
+        session: Session,
+        pad_token: i64,
+        has_statistics: bool,
+    ) -> ort::Result<Self> {
         let pooled = || {
             let outputs = OutputSelector::no_default().with("mean");
             if has_statistics { outputs.with("layer_means").with("layer_variances") } else { outputs }
@@ -78,7 +87,11 @@ impl SessionWorker {
                 Ok(PieceOutput {
                     mean: row("mean", index)?,
                     layer_means: if self.has_statistics { row("layer_means", index)? } else { Vec::new() },
-                    layer_variances: if self.has_statistics { row("layer_variances", index)? } else { Vec::new() },
+                    layer_variances: if self.has_statistics {
+                        row("layer_variances", index)?
+                    } else {
+                        Vec::new()
+                    },
                     hidden: if want_hidden { Some(hidden(index)?) } else { None },
                 })
             })
@@ -91,8 +104,10 @@ impl EncoderWorker for SessionWorker {
         if pieces.is_empty() {
             return Ok(Vec::new());
         }
-        self.run_batch(pieces, want_hidden)
-            .map_err(|source| EncodeError::Runtime { encoder: self.encoder.clone(), source: Box::new(source) })
+        self.run_batch(pieces, want_hidden).map_err(|source| EncodeError::Runtime {
+            encoder: self.encoder.clone(),
+            source: Box::new(source),
+        })
     }
 }
 
@@ -116,6 +131,11 @@ impl PaddedBatch {
             weights.extend_from_slice(&piece.weights);
             weights.resize((index + 1) * n_tokens, 0.0);
         }
-        Self { shape, token_ids, lengths: pieces.iter().map(|piece| piece.n_tokens() as i64).collect(), weights }
+        Self {
+            shape,
+            token_ids,
+            lengths: pieces.iter().map(|piece| piece.n_tokens() as i64).collect(),
+            weights,
+        }
     }
 }

@@ -34,7 +34,9 @@ pub struct Whitening {
 #[derive(Debug, thiserror::Error)]
 pub enum WhiteningError {
     /// Fewer rows than components.
-    #[error("{n_rows} rows are too few to fit {n_components} components; give more rows or ask for fewer components")]
+    #[error(
+        "{n_rows} rows are too few to fit {n_components} components; give more rows or ask for fewer components"
+    )]
     TooFewRows {
         /// Rows given.
         n_rows: usize,
@@ -93,7 +95,11 @@ impl Whitening {
         for (column, &index) in leading.iter().enumerate() {
             let vector = vectors.column(index);
             let scale = (values[index] + shrink).max(floor).sqrt();
-            let sign = if vector.iter().fold(0.0_f64, |a, &b| if b.abs() > a.abs() { b } else { a }) < 0.0 { -1.0 } else { 1.0 };
+            let sign = if vector.iter().fold(0.0_f64, |a, &b| if b.abs() > a.abs() { b } else { a }) < 0.0 {
+                -1.0
+            } else {
+                1.0
+            };
             for (row, &value) in vector.iter().enumerate() {
                 // Halves are what the file holds; rounding here keeps the fit and the file the same.
                 matrix[[row, column]] = f16::from_f64(sign * value / (scale * deviation[row])).to_f32();
@@ -185,7 +191,8 @@ mod tests {
     #[test]
     fn whitened_components_are_uncorrelated_with_unit_variance() {
         let rows = rows(500);
-        let whitening = Whitening::fit(&rows.view(), WhiteningSettings { n_components: 4, shrinkage: 0.0 }).unwrap();
+        let whitening =
+            Whitening::fit(&rows.view(), WhiteningSettings { n_components: 4, shrinkage: 0.0 }).unwrap();
         let white = (&rows - &whitening.mean).dot(&whitening.matrix);
         let covariance = white.t().dot(&white) / 499.0;
         for ((i, j), value) in covariance.indexed_iter() {

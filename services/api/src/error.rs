@@ -112,7 +112,10 @@ impl Problem {
     /// The body passes the limit, or broke off.
     #[must_use]
     pub fn body_too_large(max_body_bytes: usize) -> Self {
-        Self::new(ProblemKind::TooLarge, format!("the body broke off or is larger than the limit of {max_body_bytes} bytes"))
+        Self::new(
+            ProblemKind::TooLarge,
+            format!("the body broke off or is larger than the limit of {max_body_bytes} bytes"),
+        )
     }
 
     fn internal(error: &dyn Error) -> Self {
@@ -148,7 +151,9 @@ impl From<EngineError> for Problem {
             EngineError::UnknownEncoder { .. } => {
                 Problem::new(ProblemKind::NotFound, error.to_string()).in_field("model")
             }
-            EngineError::UnknownRecord { .. } => Problem::new(ProblemKind::NotFound, error.to_string()).in_field("id"),
+            EngineError::UnknownRecord { .. } => {
+                Problem::new(ProblemKind::NotFound, error.to_string()).in_field("id")
+            }
             EngineError::NotLoaded { .. } => Problem::new(ProblemKind::NotAvailable, error.to_string()),
             EngineError::Index(index) => index_problem(index),
             EngineError::Projection(ProjectionError::Vector { .. } | ProjectionError::Runtime { .. })

@@ -61,8 +61,8 @@ fn is_input_of_registry(cause: &(dyn std::error::Error + 'static)) -> bool {
     let registry = cause.downcast_ref::<RegistryError>().is_some_and(|error| {
         !matches!(error, RegistryError::NoSource { .. } | RegistryError::Hub(_) | RegistryError::Wheel(_))
     });
-    let runtime = cause.downcast_ref::<RuntimeError>().is_some_and(|error| {
-        !matches!(error, RuntimeError::Wheel(wheel) if !matches!(wheel, WheelError::Cache(_)))
-    });
+    let runtime = cause.downcast_ref::<RuntimeError>().is_some_and(
+        |error| !matches!(error, RuntimeError::Wheel(wheel) if !matches!(wheel, WheelError::Cache(_))),
+    );
     registry || runtime
 }

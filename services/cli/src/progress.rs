@@ -7,10 +7,11 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 /// Residues embedded so far: rate and, when the total is known, time left.
 pub(crate) fn residues(total: Option<u64>, what: &str) -> ProgressBar {
     let bar = match total {
-        Some(total) => ProgressBar::new(total).with_style(style(
-            "{msg} {bar:30.cyan/dim} {percent:>3}%  {per_s} residues/s  {eta} left",
-        )),
-        None => ProgressBar::new_spinner().with_style(style("{msg} {spinner} {pos} residues  {per_s} residues/s")),
+        Some(total) => ProgressBar::new(total)
+            .with_style(style("{msg} {bar:30.cyan/dim} {percent:>3}%  {per_s} residues/s  {eta} left")),
+        None => {
+            ProgressBar::new_spinner().with_style(style("{msg} {spinner} {pos} residues  {per_s} residues/s"))
+        }
     };
     bar.enable_steady_tick(Duration::from_millis(200));
     bar.with_message(what.to_owned())

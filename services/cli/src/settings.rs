@@ -64,11 +64,15 @@ impl ServeSettings {
     ///
     /// # Errors
     /// Names the file or variable and what is wrong with it.
-    pub(crate) fn load(file: Option<&Path>, environment: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+    pub(crate) fn load(
+        file: Option<&Path>,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> anyhow::Result<Self> {
         let mut settings = match file {
             None => Self::default(),
             Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
                 toml::from_str(&text).with_context(|| format!("in {}", path.display()))?
             }
         };
@@ -134,7 +138,11 @@ mod tests {
     fn the_environment_overrides_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("protext.toml");
-        std::fs::write(&file, "listen = \"127.0.0.1:9000\"\nmax_k = 5\n[collections]\ndemo = \"demo.index\"\n").unwrap();
+        std::fs::write(
+            &file,
+            "listen = \"127.0.0.1:9000\"\nmax_k = 5\n[collections]\ndemo = \"demo.index\"\n",
+        )
+        .unwrap();
         let environment = |name: &str| (name == "PROTEXT_MAX_K").then(|| "7".to_owned());
         let settings = ServeSettings::load(Some(&file), environment).unwrap();
         assert_eq!((settings.listen.port(), settings.max_k), (9000, 7));

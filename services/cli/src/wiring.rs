@@ -50,7 +50,11 @@ pub(crate) fn load_runtime(cache: &Cache) -> anyhow::Result<OnnxRuntime> {
 }
 
 /// Opens an encoder that is here.
-pub(crate) fn open_encoder(runtime: &OnnxRuntime, model: &ReadyModel, device: Device) -> anyhow::Result<OnnxEncoder> {
+pub(crate) fn open_encoder(
+    runtime: &OnnxRuntime,
+    model: &ReadyModel,
+    device: Device,
+) -> anyhow::Result<OnnxEncoder> {
     device.resolve()?;
     Ok(OnnxEncoder::open(runtime, encoder_spec(model)?, SessionPlan::default())?)
 }
@@ -72,7 +76,8 @@ pub(crate) fn start_embedder_on(
 ) -> anyhow::Result<Embedder> {
     let model = registry.ready(&args.encoder)?;
     let encoder = open_encoder(runtime, &model, args.device)?;
-    let projection = if with_projection { open_projection(registry.cache(), runtime, args, &encoder)? } else { None };
+    let projection =
+        if with_projection { open_projection(registry.cache(), runtime, args, &encoder)? } else { None };
     let projection = projection.map(|projection| Arc::new(projection) as Arc<dyn protext_core::Projection>);
     Ok(Embedder::start(Arc::new(encoder), projection, batcher_settings(args.workers, max_queued_tokens))?)
 }

@@ -95,7 +95,9 @@ impl Batcher {
             let shared = Arc::clone(&batcher.shared);
             let name = format!("{}-{number}", encoder.id());
             let thread = std::thread::Builder::new().name(name).spawn(move || work(&shared, worker));
-            batcher.workers.push(thread.map_err(|source| EngineError::Io { what: "start a worker thread", source })?);
+            batcher
+                .workers
+                .push(thread.map_err(|source| EngineError::Io { what: "start a worker thread", source })?);
         }
         Ok(batcher)
     }
@@ -104,7 +106,11 @@ impl Batcher {
     ///
     /// # Errors
     /// [`EngineError::Busy`] if the waiting room is full.
-    pub fn try_submit(&self, prepared: &Prepared, want_hidden: bool) -> Result<oneshot::Receiver<Outcome>, EngineError> {
+    pub fn try_submit(
+        &self,
+        prepared: &Prepared,
+        want_hidden: bool,
+    ) -> Result<oneshot::Receiver<Outcome>, EngineError> {
         let queue = self.lock();
         if !self.has_room(&queue, tokens_of(prepared)) {
             return Err(EngineError::Busy { n_queued_tokens: queue.n_tokens });
@@ -145,12 +151,16 @@ impl Batcher {
     ) -> oneshot::Receiver<Outcome> {
         let (reply, receiver) = oneshot::channel();
         let n_pieces = prepared.pieces.len();
-        let state =
-            RecordState { outputs: vec![None; n_pieces], n_missing: n_pieces, reply: Some(reply) };
+        let state = RecordState { outputs: vec![None; n_pieces], n_missing: n_pieces, reply: Some(reply) };
         let record = Arc::new(Record { state: Mutex::new(state) });
         for (index, piece) in prepared.pieces.iter().enumerate() {
             queue.n_tokens += piece.n_tokens();
-            queue.tasks.push_back(Task { piece: piece.clone(), index, want_hidden, record: Arc::clone(&record) });
+            queue.tasks.push_back(Task {
+                piece: piece.clone(),
+                index,
+                want_hidden,
+                record: Arc::clone(&record),
+            });
         }
         drop(queue);
         self.shared.work.notify_all();

@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use protext_core::{
-    Encoded, EncoderInput, JointVector, Modality, ParseError, ProteinSequence, ResidueNotes, ResiduePolicy, Text,
+    Encoded, EncoderInput, JointVector, Modality, ParseError, ProteinSequence, ResidueNotes, ResiduePolicy,
+    Text,
 };
 
 use crate::embedder::{EmbedOptions, Embedder, Pending};
@@ -129,7 +130,8 @@ pub fn embed_records<E: From<EngineError>>(
     settings: &EmbedRecordsSettings,
     mut handle: impl FnMut(Result<EmbeddedRecord, FailedRecord>) -> Result<(), E>,
 ) -> Result<RecordsSummary, E> {
-    let mut run = Run { embedder, file, settings, slots: VecDeque::new(), n_residues_in_flight: 0, done: Vec::new() };
+    let mut run =
+        Run { embedder, file, settings, slots: VecDeque::new(), n_residues_in_flight: 0, done: Vec::new() };
     let mut summary = RecordsSummary::default();
     for record in records {
         let slot = run.submit(record);
@@ -167,7 +169,13 @@ impl Run<'_> {
             Err(error) => {
                 let (file, number, id) = (error.file.clone(), error.record, error.id.clone());
                 let is_fatal = error.is_fatal();
-                return Slot::Failed(FailedRecord { file, record: number, id, is_fatal, reason: FailureReason::Input(error) });
+                return Slot::Failed(FailedRecord {
+                    file,
+                    record: number,
+                    id,
+                    is_fatal,
+                    reason: FailureReason::Input(error),
+                });
             }
         };
         let (input, notes) = match self.parse(&record) {

@@ -55,7 +55,11 @@ impl OpenCollection {
 impl Engine {
     /// An engine over loaded encoders and open collections.
     #[must_use]
-    pub fn new(embedders: Vec<Embedder>, collections: BTreeMap<String, OpenCollection>, limits: Limits) -> Self {
+    pub fn new(
+        embedders: Vec<Embedder>,
+        collections: BTreeMap<String, OpenCollection>,
+        limits: Limits,
+    ) -> Self {
         let named = |embedder: Embedder| (embedder.encoder().id().to_owned(), embedder);
         Self { embedders: embedders.into_iter().map(named).collect(), collections, limits }
     }
@@ -97,7 +101,10 @@ impl Engine {
                 known: self.embedders.keys().cloned().collect::<Vec<_>>().join(", "),
             }),
             None => self.embedders.values().find(|embedder| embedder.encoder().modality() == modality).ok_or(
-                EngineError::NotLoaded { what: "encoder of this modality", instead: "a loaded one (GET /v1/models)" },
+                EngineError::NotLoaded {
+                    what: "encoder of this modality",
+                    instead: "a loaded one (GET /v1/models)",
+                },
             ),
         }
     }

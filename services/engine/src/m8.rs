@@ -10,7 +10,8 @@ use crate::search::SearchAnswer;
 
 /// Names of the columns, in order.
 pub const M8_COLUMNS: [&str; 12] = [
-    "query", "target", "pident", "alnlen", "mismatch", "gapopen", "qstart", "qend", "tstart", "tend", "evalue", "bits",
+    "query", "target", "pident", "alnlen", "mismatch", "gapopen", "qstart", "qend", "tstart", "tend",
+    "evalue", "bits",
 ];
 
 /// One answer as m8 lines; empty if nothing aligned.
@@ -19,7 +20,8 @@ pub fn m8_lines(query_id: &str, answer: &SearchAnswer) -> String {
     let mut lines = String::new();
     for hit in &answer.hits {
         let Some(alignment) = &hit.alignment else { continue };
-        let ((query_start, query_end), (target_start, target_end)) = (alignment.query_range, alignment.target_range);
+        let ((query_start, query_end), (target_start, target_end)) =
+            (alignment.query_range, alignment.target_range);
         // Writing to a String cannot fail.
         let _ = writeln!(
             lines,

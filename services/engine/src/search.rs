@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use protext_core::{
-    Encoded, EncoderInput, JointVector, LongReport, Modality, ProteinSequence, ResidueNotes, Space, VectorError,
+    Encoded, EncoderInput, JointVector, LongReport, Modality, ProteinSequence, ResidueNotes, Space,
+    VectorError,
 };
 use protext_index::{Collection, Record, SearchParams};
 
@@ -146,7 +147,8 @@ fn look_up(
 
 fn locate_sequence(engine: &Engine, query: EncodedQuery) -> Result<Located, EngineError> {
     let embedder = engine.embedder(None, Modality::Protein)?;
-    let missing = EngineError::NotLoaded { what: "projection for the protein encoder", instead: "a search by vector" };
+    let missing =
+        EngineError::NotLoaded { what: "projection for the protein encoder", instead: "a search by vector" };
     Ok(Located {
         vector: embedder.project(&[&query.encoded])?.swap_remove(0),
         space: embedder.joint_space().ok_or(missing)?.clone(),

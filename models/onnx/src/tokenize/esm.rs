@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn tokens_follow_the_published_vocabulary() {
-        let vocabulary = "<cls> <pad> <eos> <unk> L A G V S E R T I D P K Q N F Y M H W C X B U Z O . - <null_1> <mask>";
+        let vocabulary =
+            "<cls> <pad> <eos> <unk> L A G V S E R T I D P K Q N F Y M H W C X B U Z O . - <null_1> <mask>";
         for (id, symbol) in vocabulary.split(' ').enumerate() {
             if let &[letter] = symbol.as_bytes()
                 && letter.is_ascii_uppercase()

@@ -7,7 +7,9 @@ use actix_web::{HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::future::join_all;
-use protext_core::{Encoded, EncoderInput, LongPolicy, LongReport, Modality, ProteinSequence, ResidueNotes, Text};
+use protext_core::{
+    Encoded, EncoderInput, LongPolicy, LongReport, Modality, ProteinSequence, ResidueNotes, Text,
+};
 use protext_engine::{EmbedOptions, Embedder, Engine, EngineError};
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +87,10 @@ struct Usage {
     total_tokens: usize,
 }
 
-pub(super) async fn post(state: web::Data<AppState>, body: web::Json<Request>) -> Result<HttpResponse, Problem> {
+pub(super) async fn post(
+    state: web::Data<AppState>,
+    body: web::Json<Request>,
+) -> Result<HttpResponse, Problem> {
     let request = body.into_inner();
     let engine = &state.engine;
     let embedder = pick(engine, request.model.as_deref())?;
@@ -131,9 +136,13 @@ fn pick<'a>(engine: &'a Engine, model: Option<&str>) -> Result<&'a Embedder, Pro
 
 fn check_count(n_records: usize, max_records: usize) -> Result<(), Problem> {
     match n_records {
-        0 => Err(Problem::new(ProblemKind::Invalid, "input is empty: give one record or more").in_field("input")),
+        0 => {
+            Err(Problem::new(ProblemKind::Invalid, "input is empty: give one record or more")
+                .in_field("input"))
+        }
         n if n > max_records => {
-            let detail = format!("input has {n} records, more than the limit of {max_records}; send them in parts");
+            let detail =
+                format!("input has {n} records, more than the limit of {max_records}; send them in parts");
             Err(Problem::new(ProblemKind::TooLarge, detail).in_field("input"))
         }
         _ => Ok(()),
@@ -161,7 +170,8 @@ fn parse_all(
         Modality::Text => Text::parse(raw).map(|text| (EncoderInput::Text(text), None)),
     };
     let parsed = raw.iter().enumerate().map(|(index, raw)| {
-        parse(raw).map_err(|error| Problem::from(EngineError::Parse(error)).in_field("input").in_record(index + 1))
+        parse(raw)
+            .map_err(|error| Problem::from(EngineError::Parse(error)).in_field("input").in_record(index + 1))
     });
     parsed.collect()
 }
@@ -182,7 +192,8 @@ fn joint_vectors<'a>(
     encoded: &[Encoded],
 ) -> Result<(&'a protext_core::Space, Vec<Vec<f32>>), Problem> {
     let vectors = embedder.project(&encoded.iter().collect::<Vec<_>>())?;
-    let missing = EngineError::NotLoaded { what: "projection for this encoder", instead: "space \"encoder\"" };
+    let missing =
+        EngineError::NotLoaded { what: "projection for this encoder", instead: "space \"encoder\"" };
     let space = embedder.joint_space().ok_or(missing)?;
     Ok((space, vectors.into_iter().map(protext_core::JointVector::into_vec).collect()))
 }

@@ -123,10 +123,14 @@ pub(super) async fn post(
     });
     let answers: Vec<SearchAnswer> = answers.collect::<Result<_, _>>()?;
     if wants_m8 {
-        let lines = answers.iter().zip(&named).map(|(answer, name)| m8_lines(name.as_deref().unwrap_or("query"), answer));
+        let lines = answers
+            .iter()
+            .zip(&named)
+            .map(|(answer, name)| m8_lines(name.as_deref().unwrap_or("query"), answer));
         return Ok(HttpResponse::Ok().content_type(M8_TYPE).body(lines.collect::<String>()));
     }
-    let mut results: Vec<Answer<'_>> = answers.iter().zip(&named).map(|(a, name)| on_wire(a, name.as_deref())).collect();
+    let mut results: Vec<Answer<'_>> =
+        answers.iter().zip(&named).map(|(a, name)| on_wire(a, name.as_deref())).collect();
     Ok(if is_single {
         HttpResponse::Ok().json(results.swap_remove(0))
     } else {
@@ -144,7 +148,11 @@ fn read_body(content_type: &str, body: &[u8]) -> Result<Queries, Problem> {
         "text/x-fasta" | "chemical/seq-aa-fasta" => Ok(Queries {
             queries: fasta::queries(body)?
                 .into_iter()
-                .map(|(name, sequence)| QueryBody { sequence: Some(sequence), name: Some(name), ..QueryBody::default() })
+                .map(|(name, sequence)| QueryBody {
+                    sequence: Some(sequence),
+                    name: Some(name),
+                    ..QueryBody::default()
+                })
                 .collect(),
             is_single: false,
             k: default_k(),
@@ -153,15 +161,16 @@ fn read_body(content_type: &str, body: &[u8]) -> Result<Queries, Problem> {
             align: false,
         }),
         other => {
-            let detail = format!("content type {other:?} is not understood; send application/json or text/x-fasta");
+            let detail =
+                format!("content type {other:?} is not understood; send application/json or text/x-fasta");
             Err(Problem::new(ProblemKind::UnsupportedMediaType, detail))
         }
     }
 }
 
 fn read_json(body: &[u8]) -> Result<Queries, Problem> {
-    let body: Body =
-        serde_json::from_slice(body).map_err(|error| Problem::new(ProblemKind::Malformed, format!("body: {error}")))?;
+    let body: Body = serde_json::from_slice(body)
+        .map_err(|error| Problem::new(ProblemKind::Malformed, format!("body: {error}")))?;
     let top = QueryBody { sequence: body.sequence, id: body.id, vector: body.vector, name: None };
     let is_single = body.queries.is_none();
     let queries = match body.queries {
@@ -187,7 +196,8 @@ fn plan(state: &AppState, body: Queries, wants_m8: bool) -> Result<Plan, Problem
     }
     let n_queries = body.queries.len();
     if n_queries == 0 || n_queries > limits.max_records {
-        let detail = format!("{n_queries} queries were sent, but 1 to {} are taken at once", limits.max_records);
+        let detail =
+            format!("{n_queries} queries were sent, but 1 to {} are taken at once", limits.max_records);
         let kind = if n_queries == 0 { ProblemKind::Invalid } else { ProblemKind::TooLarge };
         return Err(Problem::new(kind, detail).in_field("queries"));
     }
@@ -217,7 +227,8 @@ impl QueryBody {
             (Some(sequence), None, None) => Ok(Query::Sequence(sequence)),
             (None, Some(id), None) => Ok(Query::Id(id)),
             (None, None, Some(vector)) => Ok(Query::Vector(vector)),
-            _ => Err(Problem::new(ProblemKind::Invalid, "a query has exactly one of sequence, id, vector").in_field("query")),
+            _ => Err(Problem::new(ProblemKind::Invalid, "a query has exactly one of sequence, id, vector")
+                .in_field("query")),
         }
     }
 }

@@ -77,7 +77,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let records = sample(&args)?;
     let folder = tempfile::tempdir()?;
     let sequences = folder.path().join("sequences.txt");
-    std::fs::write(&sequences, records.iter().map(|record| record.payload.as_str()).collect::<Vec<_>>().join("\n"))?;
+    std::fs::write(
+        &sequences,
+        records.iter().map(|record| record.payload.as_str()).collect::<Vec<_>>().join("\n"),
+    )?;
     let model = wiring::registry()?.ready(&args.model.encoder)?;
     let embedder = wiring::start_embedder(&args.model, false)?;
     let n_threads = embedder.batcher().settings().n_workers;
@@ -86,7 +89,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     for round in 0..args.rounds {
         eprintln!("round {} of {}", round + 1, args.rounds);
         ours.push(embed_once(&embedder, &records)?);
-        peer("onnxruntime", ONNXRUNTIME_PEER, &model.onnx, &sequences, n_threads, &mut onnxruntime, &mut not_installed);
+        peer(
+            "onnxruntime",
+            ONNXRUNTIME_PEER,
+            &model.onnx,
+            &sequences,
+            n_threads,
+            &mut onnxruntime,
+            &mut not_installed,
+        );
         peer("torch", PYTORCH_PEER, checkpoint, &sequences, n_threads, &mut pytorch, &mut not_installed);
     }
     let residues_per_s = median(&mut ours).context("no round was run")?;
@@ -159,7 +170,10 @@ fn peer(
     match said {
         Some(said) => rates.push(said.residues as f64 / said.seconds),
         None => {
-            eprintln!("{name} is not installed for {}, so there is no ratio to it; `make bench` fetches it", python());
+            eprintln!(
+                "{name} is not installed for {}, so there is no ratio to it; `make bench` fetches it",
+                python()
+            );
             not_installed.push(name.to_owned());
         }
     }

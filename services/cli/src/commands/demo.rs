@@ -46,7 +46,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     settings.encoder = args.model.encoder.clone();
     settings.device = args.model.device;
     settings.n_workers = args.model.workers;
-    println!("\nTry:  curl -s http://{}/v1/search -H 'content-type: application/json' -d '{{\"id\": \"Q3Z7U4\", \"k\": 3}}'", args.listen);
+    println!(
+        "\nTry:  curl -s http://{}/v1/search -H 'content-type: application/json' -d '{{\"id\": \"Q3Z7U4\", \"k\": 3}}'",
+        args.listen
+    );
     serve::serve(&settings, vec![("demo".to_owned(), Collection::open(&folder)?)])
 }
 
@@ -57,15 +60,19 @@ fn prepare(model: &ModelArgs) -> anyhow::Result<PathBuf> {
     let folder = cache.folder("demo")?.join(format!("{}-{}", model.encoder, &content[..12]));
     let embedder = wiring::start_embedder(model, true)?;
     let space = output_space(&embedder, true)?;
-    if inspect(&folder).is_ok_and(|info| info.space.fingerprint == space.fingerprint) && Collection::open(&folder).is_ok() {
+    if inspect(&folder).is_ok_and(|info| info.space.fingerprint == space.fingerprint)
+        && Collection::open(&folder).is_ok()
+    {
         return Ok(folder);
     }
     let fasta = folder.with_extension("fasta");
     Cache::put(&fasta, PROTEINS.as_bytes())?;
-    let records = RecordArgs { long: None, strict: false, keep_going: false, failed: None, keep_first: false };
+    let records =
+        RecordArgs { long: None, strict: false, keep_going: false, failed: None, keep_first: false };
     let mut failed = FailedFile::new(folder.with_extension("failed.tsv"));
     let stop = crate::interrupt::flag()?;
-    let collection = index::build_collection(&embedder, &fasta, &records, IndexKind::Auto, stop, &mut failed)?;
+    let collection =
+        index::build_collection(&embedder, &fasta, &records, IndexKind::Auto, stop, &mut failed)?;
     collection.save(&folder)?;
     println!("indexed {} proteins in {}", collection.len(), collection.space());
     Ok(folder)
@@ -75,26 +82,44 @@ fn prepare(model: &ModelArgs) -> anyhow::Result<PathBuf> {
 fn self_check(model: &ModelArgs, folder: &std::path::Path) -> anyhow::Result<usize> {
     let embedder = wiring::start_embedder(model, true)?;
     let open = OpenCollection::new(Collection::open(folder)?);
-    let engine = Arc::new(Engine::new(vec![embedder], [("demo".to_owned(), open)].into(), protext_engine::Limits::default()));
+    let engine = Arc::new(Engine::new(
+        vec![embedder],
+        [("demo".to_owned(), open)].into(),
+        protext_engine::Limits::default(),
+    ));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let options = protext_engine::input::InputOptions::new(protext_core::Modality::Protein);
-    let records = protext_engine::input::open_stream("demo queries".to_owned(), Box::new(QUERIES.as_bytes()), &options)?;
+    let records = protext_engine::input::open_stream(
+        "demo queries".to_owned(),
+        Box::new(QUERIES.as_bytes()),
+        &options,
+    )?;
     let mut n_wrong = 0;
     println!("self-check: proteins held out of the collection look for their relatives");
     for record in records {
         let record = record?;
         let row = SELF_CHECK.lines().map(|line| line.split('\t').collect::<Vec<_>>());
         let row = row.into_iter().find(|row| row.first() == Some(&record.id.as_str()));
-        let (family, expected) = row.and_then(|row| Some((row.get(1).copied()?, row.get(2).copied()?))).context("a query without a row in selfcheck.tsv")?;
+        let (family, expected) = row
+            .and_then(|row| Some((row.get(1).copied()?, row.get(2).copied()?)))
+            .context("a query without a row in selfcheck.tsv")?;
         let query = Query::Sequence(record.payload.as_str().to_owned());
         let request = SearchRequest { query, collection: None, k: 3, exact: false, align: true };
         let answer = runtime.block_on(search(&engine, request))?;
         let first = answer.hits.first().map_or("", |hit| hit.record.description.as_str());
         let is_right = first.to_lowercase().contains(expected);
         n_wrong += usize::from(!is_right);
-        println!("\n{} {}: {family} ({})", if is_right { "ok  " } else { "FAIL" }, record.id, record.organism.unwrap_or_default());
+        println!(
+            "\n{} {}: {family} ({})",
+            if is_right { "ok  " } else { "FAIL" },
+            record.id,
+            record.organism.unwrap_or_default()
+        );
         for hit in &answer.hits {
-            let identity = hit.alignment.as_ref().map_or("-".to_owned(), |found| format!("{:.0}%", found.identity_percent));
+            let identity = hit
+                .alignment
+                .as_ref()
+                .map_or("-".to_owned(), |found| format!("{:.0}%", found.identity_percent));
             let (cosine, id, description) = (hit.cosine, &hit.record.id, &hit.record.description);
             println!("     {cosine:.3}  {id:<11} {identity:>4} identity  {description}");
         }

@@ -32,7 +32,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn runtime_lines(cache: &Cache, verify: bool) -> bool {
     let located = runtime::locate(cache);
-    let checked = located.and_then(|path| if verify { runtime::verify(&path).map(|()| path) } else { Ok(path) });
+    let checked =
+        located.and_then(|path| if verify { runtime::verify(&path).map(|()| path) } else { Ok(path) });
     match checked.map_err(anyhow::Error::from).and_then(|path| Ok(OnnxRuntime::load(&path)?)) {
         Ok(runtime) => {
             println!("runtime     ONNX Runtime {VERSION} loads from {}", runtime.path().display());

@@ -12,7 +12,8 @@ use protext_core::{LongPolicy, LongReport, Modality, ResiduePolicy, RowKind, Spa
 use protext_engine::input::{Duplicates, InputError, InputOptions, Source, open};
 use protext_engine::output::{OutputFormat, OutputOptions, OutputRow, VectorMetadata, VectorWriter, create};
 use protext_engine::{
-    EmbedOptions, EmbedRecordsSettings, Embedder, EmbeddedRecord, Engine, FailedRecord, RecordsSummary, embed_records,
+    EmbedOptions, EmbedRecordsSettings, EmbeddedRecord, Embedder, Engine, FailedRecord, RecordsSummary,
+    embed_records,
 };
 
 use crate::fault::UsageError;
@@ -101,7 +102,12 @@ impl From<LongArg> for LongPolicy {
 }
 
 impl RecordArgs {
-    pub(crate) fn settings(&self, modality: Modality, per_residue: bool, joint: bool) -> EmbedRecordsSettings {
+    pub(crate) fn settings(
+        &self,
+        modality: Modality,
+        per_residue: bool,
+        joint: bool,
+    ) -> EmbedRecordsSettings {
         let long = self.long.map_or_else(|| Engine::default_long(modality), LongPolicy::from);
         EmbedRecordsSettings {
             options: EmbedOptions { long, per_residue },
@@ -133,15 +139,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let stop = interrupt::flag()?;
     let started = std::time::Instant::now();
     for input in &args.inputs {
-        let summary = embed_file(&embedder, input, &args.records, &settings, stop, |outcome| {
-            match outcome {
+        let summary =
+            embed_file(&embedder, input, &args.records, &settings, stop, |outcome| match outcome {
                 Ok(record) => {
                     notes.add(&record);
                     push(&mut writer, &record)
                 }
                 Err(failure) => failed.keep_or_fail(failure, args.records.keep_going),
-            }
-        })?;
+            })?;
         total.n_embedded += summary.n_embedded;
         total.n_failed += summary.n_failed;
         total.n_residues += summary.n_residues;
@@ -201,13 +206,19 @@ pub(crate) fn output_space(embedder: &Embedder, joint: bool) -> anyhow::Result<S
     }
     embedder.joint_space().cloned().ok_or_else(|| {
         let id = embedder.encoder().id();
-        UsageError(format!("no projection ships for {id}; give one by --projection, or use --space encoder")).into()
+        UsageError(format!("no projection ships for {id}; give one by --projection, or use --space encoder"))
+            .into()
     })
 }
 
 fn output_options(args: &Args, embedder: &Embedder, space: &Space) -> OutputOptions {
-    let pooling = if args.per_residue { "one row a residue, last layer" } else { wiring::describe_pooling(RowKind::Pooled) };
-    let pooling = if args.space == SpaceArg::Joint { "projection of layer statistics, unit norm" } else { pooling };
+    let pooling = if args.per_residue {
+        "one row a residue, last layer"
+    } else {
+        wiring::describe_pooling(RowKind::Pooled)
+    };
+    let pooling =
+        if args.space == SpaceArg::Joint { "projection of layer statistics, unit norm" } else { pooling };
     OutputOptions {
         format: args.format.map(|format| match format {
             FormatArg::Parquet => OutputFormat::Parquet,
@@ -249,20 +260,23 @@ impl FailedFile {
     /// With `keep_going` the failure is written down, otherwise it ends the run.
     pub(crate) fn keep_or_fail(&mut self, failure: FailedRecord, keep_going: bool) -> anyhow::Result<()> {
         if !keep_going {
-            return Err(anyhow::Error::from(failure).context("stopped at the first bad record; --keep-going leaves bad records out"));
+            return Err(anyhow::Error::from(failure)
+                .context("stopped at the first bad record; --keep-going leaves bad records out"));
         }
         eprintln!("left out: {failure}");
         self.n_failed += 1;
         let file = match &mut self.file {
             Some(file) => file,
             None => {
-                let file = File::create(&self.path).map_err(|source| protext_registry::CacheError::from_io(&self.path, source))?;
+                let file = File::create(&self.path)
+                    .map_err(|source| protext_registry::CacheError::from_io(&self.path, source))?;
                 let mut file = BufWriter::new(file);
                 writeln!(file, "file\trecord\tid\treason")?;
                 self.file.insert(file)
             }
         };
-        let (id, reason) = (failure.id.as_deref().unwrap_or(""), failure.to_string().replace(['\t', '\n'], " "));
+        let (id, reason) =
+            (failure.id.as_deref().unwrap_or(""), failure.to_string().replace(['\t', '\n'], " "));
         writeln!(file, "{}\t{}\t{id}\t{reason}", failure.file, failure.record)?;
         Ok(())
     }
@@ -295,7 +309,10 @@ impl Notes {
         let lines = [
             (self.n_windowed, "longer than the window were averaged over overlapping windows"),
             (self.n_truncated, "longer than the window were truncated"),
-            (self.n_odd, "held residues outside the 20 standard ones, gaps, stops or lower case (see docs/API.md)"),
+            (
+                self.n_odd,
+                "held residues outside the 20 standard ones, gaps, stops or lower case (see docs/API.md)",
+            ),
         ];
         for (n, what) in lines.into_iter().filter(|(n, _)| *n > 0) {
             eprintln!("{n} records {what}");

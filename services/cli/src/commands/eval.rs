@@ -23,7 +23,9 @@ use crate::{interrupt, progress};
 #[derive(Subcommand)]
 pub(crate) enum Args {
     /// Remote homology: do domains find their CATH superfamily?
-    #[command(after_help = "Example:\n  protext eval homology --data cath_s20.tsv.gz --split test --json homology.json")]
+    #[command(
+        after_help = "Example:\n  protext eval homology --data cath_s20.tsv.gz --split test --json homology.json"
+    )]
     Homology(HomologyArgs),
 }
 
@@ -117,21 +119,31 @@ pub(crate) fn embed_domains(
     let mut flat: [Vec<f32>; 3] = dims.map(|dim| Vec::with_capacity(dim * domains.len()));
     let records = domains.iter().enumerate().map(|(index, domain)| Ok(as_record(index, domain)));
     let settings: EmbedRecordsSettings = records_defaults().settings(Modality::Protein, false, joint);
-    embed_records(embedder, &data.display().to_string(), records, &settings, |outcome| -> anyhow::Result<()> {
-        if stop.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(interrupt::Interrupted.into());
-        }
-        let record = outcome?;
-        bar.inc(record.content.len() as u64);
-        flat[0].extend_from_slice(record.encoded.pooled.as_slice());
-        flat[1].extend(record.encoded.statistics.iter().flat_map(|row| row.as_slice()));
-        flat[2].extend(record.joint.iter().flat_map(|vector| vector.as_slice()));
-        Ok(())
-    })?;
+    embed_records(
+        embedder,
+        &data.display().to_string(),
+        records,
+        &settings,
+        |outcome| -> anyhow::Result<()> {
+            if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                return Err(interrupt::Interrupted.into());
+            }
+            let record = outcome?;
+            bar.inc(record.content.len() as u64);
+            flat[0].extend_from_slice(record.encoded.pooled.as_slice());
+            flat[1].extend(record.encoded.statistics.iter().flat_map(|row| row.as_slice()));
+            flat[2].extend(record.joint.iter().flat_map(|vector| vector.as_slice()));
+            Ok(())
+        },
+    )?;
     bar.finish_and_clear();
     let [pooled, statistics, joint] = flat;
     let matrix = |values, dim| Array2::from_shape_vec((domains.len(), dim), values);
-    Ok(DomainRows { pooled: matrix(pooled, dims[0])?, statistics: matrix(statistics, dims[1])?, joint: matrix(joint, dims[2])? })
+    Ok(DomainRows {
+        pooled: matrix(pooled, dims[0])?,
+        statistics: matrix(statistics, dims[1])?,
+        joint: matrix(joint, dims[2])?,
+    })
 }
 
 fn records_defaults() -> RecordArgs {
@@ -174,7 +186,10 @@ pub(crate) fn score(queries: &HomologyQueries, vectors: &ArrayView2<'_, f32>) ->
 }
 
 fn print(report: &Report<'_>) {
-    println!("{} queries of split {} in {}; 95% intervals by superfamily", report.ours.n_queries, report.split, report.data);
+    println!(
+        "{} queries of split {} in {}; 95% intervals by superfamily",
+        report.ours.n_queries, report.split, report.data
+    );
     println!("{:<44} {:>22} {:>22} {:>22} {:>22}", "", "top1", "hit_at_10", "sens_1fp", "map");
     line(&report.space, &report.ours);
     line(&format!("{}, raw", report.encoder), &report.baselines.raw_encoder);

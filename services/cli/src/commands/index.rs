@@ -74,17 +74,23 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     let embedder = wiring::start_embedder(&args.model, true)?;
     if embedder.encoder().modality() != Modality::Protein {
-        return Err(UsageError(format!("{} reads texts; collections are of proteins", args.model.encoder)).into());
+        return Err(
+            UsageError(format!("{} reads texts; collections are of proteins", args.model.encoder)).into()
+        );
     }
     let kind = match args.kind {
         KindArg::Auto => IndexKind::Auto,
         KindArg::Exact => IndexKind::Exact,
-        KindArg::Hnsw => {
-            IndexKind::Hnsw(HnswParams { m: args.m, ef_construction: args.ef_construction, ..HnswParams::default() })
-        }
+        KindArg::Hnsw => IndexKind::Hnsw(HnswParams {
+            m: args.m,
+            ef_construction: args.ef_construction,
+            ..HnswParams::default()
+        }),
     };
-    let mut failed = FailedFile::new(args.records.failed.clone().unwrap_or(args.output.with_extension("failed.tsv")));
-    let collection = build_collection(&embedder, &args.input, &args.records, kind, interrupt::flag()?, &mut failed)?;
+    let mut failed =
+        FailedFile::new(args.records.failed.clone().unwrap_or(args.output.with_extension("failed.tsv")));
+    let collection =
+        build_collection(&embedder, &args.input, &args.records, kind, interrupt::flag()?, &mut failed)?;
     collection.save(&args.output)?;
     failed.finish()?;
     eprintln!("{}: {} proteins in {}", args.output.display(), collection.len(), collection.space());
@@ -114,7 +120,11 @@ pub(crate) fn build_collection(
     Ok(collection)
 }
 
-fn add(builder: &mut CollectionBuilder, embedded: EmbeddedRecord, source: Option<&str>) -> anyhow::Result<()> {
+fn add(
+    builder: &mut CollectionBuilder,
+    embedded: EmbeddedRecord,
+    source: Option<&str>,
+) -> anyhow::Result<()> {
     let EmbeddedRecord { record, content, joint, .. } = embedded;
     let Some(vector) = joint else { return Ok(()) };
     let record = Record {

@@ -20,8 +20,10 @@ pub(crate) enum Args {
         json: bool,
     },
     /// Fetch an encoder, verify it, convert it to ONNX.
-    #[command(after_help = "Behind a mirror: HF_ENDPOINT=https://mirror.example protext models pull esm2_t6_8M\n\
-                            Without a network: copy the files by hand, then --from FOLDER")]
+    #[command(
+        after_help = "Behind a mirror: HF_ENDPOINT=https://mirror.example protext models pull esm2_t6_8M\n\
+                            Without a network: copy the files by hand, then --from FOLDER"
+    )]
     Pull {
         /// Encoder id.
         id: String,
@@ -113,7 +115,10 @@ fn info(registry: &Registry, id: &str) -> anyhow::Result<()> {
     println!("{}\n{}", manifest.id, manifest.title);
     println!("licence     {}", manifest.licence);
     println!("rows        {} dimensions, pooling {:?}", manifest.dim, manifest.pooling);
-    println!("window      {} {unit}, overlap {}, long inputs: {:?}", manifest.window, manifest.overlap, manifest.long);
+    println!(
+        "window      {} {unit}, overlap {}, long inputs: {:?}",
+        manifest.window, manifest.overlap, manifest.long
+    );
     println!("statistics  layers {:?}", manifest.statistics_layers);
     for source in &manifest.sources {
         println!("source      {}", source.describe());

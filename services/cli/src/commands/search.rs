@@ -57,14 +57,16 @@ enum FormatArg {
     Json,
 }
 
-const TSV_COLUMNS: [&str; 8] = ["query", "rank", "target", "cosine", "length", "gene", "organism", "description"];
+const TSV_COLUMNS: [&str; 8] =
+    ["query", "rank", "target", "cosine", "length", "gene", "organism", "description"];
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.k == 0 {
         return Err(UsageError("-k is 0, but must be at least 1".to_owned()).into());
     }
     let collection = Collection::open(&args.index)?;
-    let embedders = if args.id.is_empty() { vec![wiring::start_embedder(&args.model, true)?] } else { Vec::new() };
+    let embedders =
+        if args.id.is_empty() { vec![wiring::start_embedder(&args.model, true)?] } else { Vec::new() };
     let collections = BTreeMap::from([("collection".to_owned(), OpenCollection::new(collection))]);
     let engine = Arc::new(Engine::new(embedders, collections, Limits::default()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -81,7 +83,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 align: args.format == FormatArg::M8,
             };
             let answer = runtime.block_on(search(&engine, request));
-            answer.map(|answer| (name.clone(), answer)).map_err(|error| anyhow::Error::from(error).context(name))
+            answer
+                .map(|answer| (name.clone(), answer))
+                .map_err(|error| anyhow::Error::from(error).context(name))
         });
         match answer {
             Ok((name, answer)) => write_answer(&mut out, args.format, &name, &answer)?,
@@ -113,8 +117,11 @@ fn queries(args: &Args) -> anyhow::Result<Box<dyn Iterator<Item = NamedQuery>>> 
         let name = record.id.clone();
         let sequence = record.payload.as_str().to_owned();
         // Judged here too, so that a refusal names the record.
-        protext_core::ProteinSequence::parse(&sequence, protext_core::ResiduePolicy::default())
-            .map_err(|error| anyhow::Error::from(error).context(format!("{file}: record {} (id {name:?})", record.number)))?;
+        protext_core::ProteinSequence::parse(&sequence, protext_core::ResiduePolicy::default()).map_err(
+            |error| {
+                anyhow::Error::from(error).context(format!("{file}: record {} (id {name:?})", record.number))
+            },
+        )?;
         Ok((name, Query::Sequence(sequence)))
     })))
 }
@@ -138,9 +145,15 @@ fn write_answer(
         FormatArg::Tsv => {
             for hit in &answer.hits {
                 let record = &hit.record;
-                let (gene, organism) = (record.gene.as_deref().unwrap_or(""), record.organism.as_deref().unwrap_or(""));
-                let (rank, id, length, description) = (hit.rank, &record.id, record.length, &record.description);
-                writeln!(out, "{name}\t{rank}\t{id}\t{:.4}\t{length}\t{gene}\t{organism}\t{description}", hit.cosine)?;
+                let (gene, organism) =
+                    (record.gene.as_deref().unwrap_or(""), record.organism.as_deref().unwrap_or(""));
+                let (rank, id, length, description) =
+                    (hit.rank, &record.id, record.length, &record.description);
+                writeln!(
+                    out,
+                    "{name}\t{rank}\t{id}\t{:.4}\t{length}\t{gene}\t{organism}\t{description}",
+                    hit.cosine
+                )?;
             }
         }
         FormatArg::Json => {

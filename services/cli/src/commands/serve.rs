@@ -40,7 +40,9 @@ pub(crate) struct Args {
 
 fn name_and_folder(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
-        Some((name, folder)) if !name.is_empty() && !folder.is_empty() => Ok((name.to_owned(), folder.into())),
+        Some((name, folder)) if !name.is_empty() && !folder.is_empty() => {
+            Ok((name.to_owned(), folder.into()))
+        }
         _ => Err("write NAME=FOLDER".to_owned()),
     }
 }
@@ -61,14 +63,23 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Loads the encoders and serves until a stop signal.
-pub(crate) fn serve(settings: &ServeSettings, collections: Vec<(String, Collection)>) -> anyhow::Result<ExitCode> {
+pub(crate) fn serve(
+    settings: &ServeSettings,
+    collections: Vec<(String, Collection)>,
+) -> anyhow::Result<ExitCode> {
     let registry = wiring::registry()?;
     let runtime = wiring::load_runtime(registry.cache())?;
     let mut embedders = Vec::new();
     let mut info = AppInfo::default();
     for id in [Some(&settings.encoder), settings.text_encoder.as_ref()].into_iter().flatten() {
-        let args = ModelArgs { encoder: id.clone(), device: settings.device, workers: settings.n_workers, projection: None };
-        let embedder = wiring::start_embedder_on(&registry, &runtime, &args, Some(settings.max_queued_tokens), true)?;
+        let args = ModelArgs {
+            encoder: id.clone(),
+            device: settings.device,
+            workers: settings.n_workers,
+            projection: None,
+        };
+        let embedder =
+            wiring::start_embedder_on(&registry, &runtime, &args, Some(settings.max_queued_tokens), true)?;
         info.encoders.push(encoder_info(&registry, settings, &embedder)?);
         embedders.push(embedder);
     }
@@ -76,8 +87,13 @@ pub(crate) fn serve(settings: &ServeSettings, collections: Vec<(String, Collecti
     let mut open = BTreeMap::new();
     for (name, collection) in collections {
         match joint {
-            Some(space) => collection.space().ensure_same("the collection", space, "the encoder's joint space")?,
-            None => tracing::warn!(name, "no projection is loaded: this collection can be searched by id and vector only"),
+            Some(space) => {
+                collection.space().ensure_same("the collection", space, "the encoder's joint space")?
+            }
+            None => tracing::warn!(
+                name,
+                "no projection is loaded: this collection can be searched by id and vector only"
+            ),
         }
         open.insert(name, OpenCollection::new(collection));
     }
@@ -89,14 +105,19 @@ pub(crate) fn serve(settings: &ServeSettings, collections: Vec<(String, Collecti
         ..ServerSettings::default()
     };
     let listen = settings.listen;
-    let served = protext_api::serve(engine, info, server, |address| println!("listening on http://{address}"));
+    let served =
+        protext_api::serve(engine, info, server, |address| println!("listening on http://{address}"));
     actix_web::rt::System::new()
         .block_on(served)
         .with_context(|| format!("cannot serve on {listen}; choose another address with --listen"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn encoder_info(registry: &Registry, settings: &ServeSettings, embedder: &Embedder) -> anyhow::Result<EncoderInfo> {
+fn encoder_info(
+    registry: &Registry,
+    settings: &ServeSettings,
+    embedder: &Embedder,
+) -> anyhow::Result<EncoderInfo> {
     let id = embedder.encoder().id();
     let manifest = registry.manifest(id)?;
     Ok(EncoderInfo {

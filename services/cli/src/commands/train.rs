@@ -68,7 +68,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     eprintln!("fitting {} components on {} rows", args.components, chosen.len());
     let whitening = Whitening::fit(&training.view(), settings)?;
     let metrics = score(&queries, &whitening.apply(&rows.view()).view());
-    std::fs::create_dir_all(&args.output).with_context(|| format!("cannot create {}", args.output.display()))?;
+    std::fs::create_dir_all(&args.output)
+        .with_context(|| format!("cannot create {}", args.output.display()))?;
     let head = args.output.join("head.onnx");
     whitening.write(&head)?;
     let card = ProjectionCard {
@@ -98,6 +99,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         measured_by: "protext train whitening".to_owned(),
     };
     std::fs::write(args.output.join("card.toml"), toml::to_string(&card)?)?;
-    println!("{}: {} top1 {:.3}, sens_1fp {:.3}, map {:.3}", card.id, args.validate, metrics.top1, metrics.sens_1fp, metrics.map);
+    println!(
+        "{}: {} top1 {:.3}, sens_1fp {:.3}, map {:.3}",
+        card.id, args.validate, metrics.top1, metrics.sens_1fp, metrics.map
+    );
     Ok(ExitCode::SUCCESS)
 }

@@ -44,7 +44,11 @@ impl CathTable {
         let column = |name: &'static str| header.iter().position(|column| column == name);
         let needed = |name: &'static str| {
             let present = || header.iter().collect::<Vec<_>>().join(", ");
-            column(name).ok_or_else(|| EvalError::MissingColumn { path: path.into(), column: name, present: present() })
+            column(name).ok_or_else(|| EvalError::MissingColumn {
+                path: path.into(),
+                column: name,
+                present: present(),
+            })
         };
         let (id, superfamily, sequence) = (needed("domain")?, needed("superfamily")?, needed("sequence")?);
         let (topology, split) = (needed("topology")?, column("split"));
@@ -73,7 +77,8 @@ impl CathTable {
         let is_in = |domain: &CathDomain| domain.split.as_deref().is_none_or(|name| name == split);
         let selected: Vec<bool> = self.domains.iter().map(is_in).collect();
         if !selected.contains(&true) {
-            let names: BTreeSet<&str> = self.domains.iter().filter_map(|domain| domain.split.as_deref()).collect();
+            let names: BTreeSet<&str> =
+                self.domains.iter().filter_map(|domain| domain.split.as_deref()).collect();
             let present = names.into_iter().collect::<Vec<_>>().join(", ");
             return Err(EvalError::UnknownSplit { path: path.to_owned(), split: split.to_owned(), present });
         }
@@ -99,7 +104,8 @@ mod tests {
 
     #[test]
     fn columns_are_found_by_name_and_faults_are_named() {
-        let table = read("split\tdomain\tsuperfamily\textra\ttopology\tsequence\ntest\td1\t1.2.3.4\tx\t1.2.3\tMK\n");
+        let table =
+            read("split\tdomain\tsuperfamily\textra\ttopology\tsequence\ntest\td1\t1.2.3.4\tx\t1.2.3\tMK\n");
         assert_eq!(table.unwrap().domains[0].topology, "1.2.3");
         let error = read("domain\tsuperfamily\tsequence\nd1\t1.2.3.4\tMK\n").unwrap_err().to_string();
         assert!(error.contains("\"topology\"") && error.contains("superfamily"), "{error}");
@@ -115,7 +121,8 @@ mod tests {
 
     #[test]
     fn an_unknown_split_lists_those_there_are() {
-        let table = read("domain\tsuperfamily\ttopology\tsequence\tsplit\nd1\t1.2.3.4\t1.2.3\tMK\ttrain\n").unwrap();
+        let table =
+            read("domain\tsuperfamily\ttopology\tsequence\tsplit\nd1\t1.2.3.4\t1.2.3\tMK\ttrain\n").unwrap();
         let error = table.in_split(Path::new("t"), "tset").unwrap_err().to_string();
         assert!(error.contains("train"), "{error}");
     }

@@ -100,7 +100,9 @@ impl HomologyQueries {
     #[must_use]
     pub fn summarize(&self, outcomes: &[QueryOutcome]) -> HomologyMetrics {
         let groups: Vec<usize> = self.rows.iter().map(|&row| self.superfamily[row]).collect();
-        let of = |field: fn(&QueryOutcome) -> f64| interval(&outcomes.iter().map(field).collect::<Vec<_>>(), &groups);
+        let of = |field: fn(&QueryOutcome) -> f64| {
+            interval(&outcomes.iter().map(field).collect::<Vec<_>>(), &groups)
+        };
         let intervals = HashMap::from([
             ("top1", of(|outcome| outcome.top1)),
             ("hit_at_10", of(|outcome| outcome.hit_at_10)),

@@ -46,7 +46,11 @@ pub fn mmseqs_ranked_lists(
 }
 
 /// Names are row numbers, so that no header can confuse the program.
-fn write_fasta(path: &Path, domains: &[CathDomain], rows: impl Iterator<Item = usize>) -> std::io::Result<()> {
+fn write_fasta(
+    path: &Path,
+    domains: &[CathDomain],
+    rows: impl Iterator<Item = usize>,
+) -> std::io::Result<()> {
     let mut fasta = String::new();
     for row in rows {
         // Writing to a String cannot fail.
