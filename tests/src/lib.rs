@@ -1,1 +1,1 @@
-
+//! End-to-end tests of the real program; see the files in `tests/`.

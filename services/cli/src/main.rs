@@ -2,6 +2,9 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or input.
 
+#![expect(clippy::print_stdout, reason = "a command prints its answer")]
+#![expect(clippy::needless_pass_by_value, reason = "a command owns its arguments")]
+
 mod commands;
 mod fault;
 mod interrupt;

