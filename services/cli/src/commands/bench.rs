@@ -85,7 +85,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let embedder = wiring::start_embedder(&args.model, false)?;
     let n_threads = embedder.batcher().settings().n_workers;
     let checkpoint = model.files.config.parent().unwrap_or(Path::new(".")).to_owned();
-    let mut onnxruntime = Peer::new("onnxruntime", ONNXRUNTIME_PEER, model.onnx.clone());
+    let mut onnxruntime = Peer::new("onnxruntime", ONNXRUNTIME_PEER, model.onnx);
     let mut pytorch = Peer::new("torch with transformers", PYTORCH_PEER, checkpoint);
     let mut ours = Vec::new();
     for round in 0..args.rounds {

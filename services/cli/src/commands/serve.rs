@@ -88,7 +88,7 @@ pub(crate) fn serve(
     for (name, collection) in collections {
         match joint {
             Some(space) => {
-                collection.space().ensure_same("the collection", space, "the encoder's joint space")?
+                collection.space().ensure_same("the collection", space, "the encoder's joint space")?;
             }
             None => tracing::warn!(
                 name,
