@@ -190,3 +190,28 @@ fn an_output_that_exists_and_wrong_usage_are_refused() {
     assert_eq!(ran.status.code(), Some(2));
     assert!(stderr(&ran).contains("cuda was asked for"), "{}", stderr(&ran));
 }
+
+#[test]
+fn an_interrupt_ends_the_run_and_leaves_nothing() {
+    if !is_ready("interrupt") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.parquet");
+    let proteins = support::demo_fasta();
+    let args = ["embed", proteins.to_str().unwrap(), "-o", output.to_str().unwrap()];
+    let mut child = protext(&args).stderr(std::process::Stdio::null()).spawn().unwrap();
+    // The hidden partial file shows that the run is under way.
+    let is_under_way = || std::fs::read_dir(folder.path()).unwrap().count() > 0;
+    for _ in 0..200 {
+        if is_under_way() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(is_under_way());
+    // SAFETY: the process is our own child and has not been waited for.
+    unsafe { libc::kill(child.id().cast_signed(), libc::SIGINT) };
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_no_leftovers(folder.path(), &[]);
+}
