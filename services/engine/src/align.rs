@@ -106,7 +106,7 @@ mod tests {
     fn gaps_and_mismatches_are_counted_and_ranges_are_local() {
         let core = "WWCHFYPWWCHFYP";
         let with_gap = "WWCHFYPAAWWCHFYP";
-        let alignment = align_locally(&format!("GGG{core}"), &format!("SS{with_gap}"), 1_000).unwrap();
+        let alignment = align_locally(&format!("GGG{core}"), &format!("II{with_gap}"), 1_000).unwrap();
         assert_eq!((alignment.n_gap_opens, alignment.n_columns), (1, 16));
         assert_eq!((alignment.query_range, alignment.target_range), ((4, 17), (3, 18)));
         assert_eq!(alignment.identity_percent, 100.0 * 14.0 / 16.0);
