@@ -3,9 +3,10 @@
 
 Usage: make_demo.py /usr/share/doc/mmseqs2/example-data/DB.fasta.gz
 
-Rule: entries of 40 to 500 residues without fragments. First, families: entries that share a description with at
-least two others, at most six of each, in sha256 order of their accession. The rest is filled up in the same order.
-QUERIES names the entries that are held out; entries that share four fifths of a query's 8-mers stay out as well.
+Rule: entries of 40 to 500 residues without fragments. Candidates are entries that share a description with at least
+two others, at most six of each; the first 2,000 in sha256 order of their accession are taken. The package has more
+candidates than that, so a family may be left with one member; were there fewer, the rest would follow in that order.
+QUERIES names the entries that are held out; entries with four fifths of their 8-mers in a query stay out as well.
 """
 import collections
 import gzip
