@@ -10,6 +10,7 @@ LISTEN ?= 127.0.0.1:8080
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PROTEXT := $(TARGET_DIR)/release/protext
 PEERS := .bench/peers
+CLIENTS := .bench/clients
 
 .PHONY: help run test check bench results clean tools build models
 
@@ -27,8 +28,8 @@ run: build
 	$(PROTEXT) models pull $(ENCODER)
 	$(PROTEXT) demo --encoder $(ENCODER) --listen $(LISTEN)
 
-test: build models
-	cargo test --workspace --release --locked
+test: build models $(CLIENTS)
+	PROTEXT_TEST_CLIENTS=$(CURDIR)/$(CLIENTS) cargo test --workspace --release --locked
 
 check: tools
 	cargo fmt --all --check
@@ -54,6 +55,11 @@ models: build
 $(PEERS): docs/results/peers.txt
 	python3 -m pip install --quiet --upgrade --target $(PEERS) --requirement docs/results/peers.txt
 	touch $(PEERS)
+
+# Programs that users already have (the openai client, h5py, pyarrow, ...): tests run them against ours.
+$(CLIENTS): tests/clients/requirements.txt
+	python3 -m pip install --quiet --upgrade --target $(CLIENTS) --requirement tests/clients/requirements.txt
+	touch $(CLIENTS)
 
 tools:
 	@command -v cargo > /dev/null || { echo "cargo is missing: install Rust 1.95 or later (rustup.rs)" >&2; exit 1; }

@@ -221,3 +221,38 @@ impl ResponseError for Problem {
         response.content_type("application/problem+json").body(body)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+    use protext_core::VectorError;
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn each_kind_of_error_has_its_status() {
+        let (name, known) = ("other".to_owned(), "demo".to_owned());
+        let table = [
+            (EngineError::Busy { n_queued_tokens: 9 }, 429),
+            (EngineError::UnknownCollection { name, known }, 404),
+            (EngineError::NotLoaded { what: "projection", instead: "a vector" }, 503),
+            (EngineError::Vector(VectorError::WrongDim { expected: 2, found: 3 }), 422),
+            (EngineError::WorkerLost, 500),
+        ];
+        for (error, status) in table {
+            let said = error.to_string();
+            assert_eq!(Problem::from(error).status_code().as_u16(), status, "{said}");
+        }
+    }
+
+    #[actix_web::test]
+    async fn our_own_fault_shows_no_path_and_no_cause() {
+        let source = std::io::Error::other("/secret/place is gone");
+        let error = EngineError::Io { what: "open /secret/place", source };
+        let response = Problem::from(error).error_response();
+        assert_eq!(response.status().as_u16(), 500);
+        let body = to_bytes(response.into_body()).await.unwrap();
+        let body = std::str::from_utf8(&body).unwrap();
+        assert!(body.contains("its log says why") && !body.contains("secret"), "{body}");
+    }
+}

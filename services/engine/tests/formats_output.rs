@@ -275,14 +275,30 @@ fn a_cut_file_is_refused() {
     }
 }
 
-/// Writes the files that `tests/interop/check_outputs.py` opens with the usual Python libraries.
+/// The usual Python libraries open what we write, bit for bit, and we read what they write.
 #[test]
-#[ignore = "run by tests/interop/check_outputs.py, which sets PROTEXT_INTEROP_DIR"]
-fn interop_write() {
-    let folder = std::env::var("PROTEXT_INTEROP_DIR").unwrap();
+fn python_libraries_read_our_files_and_we_read_theirs() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let libraries = std::env::var("PROTEXT_TEST_CLIENTS").unwrap_or_default();
+    if !Path::new(&libraries).join("h5py").exists() {
+        eprintln!(
+            "NOT RUN: python_libraries: PROTEXT_TEST_CLIENTS names no folder with them; `make test` does"
+        );
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write_all_formats(folder.path());
+    let mut python = std::process::Command::new("python3");
+    python.arg(here.join("../../tests/clients/vector_files.py")).arg(folder.path());
+    let ran = python.env("PYTHONPATH", libraries).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    read_python_files(&folder.path().join("python"));
+}
+
+fn write_all_formats(folder: &Path) {
     let rows = rows(20_000, 24);
     for ending in ENDINGS {
-        let at = |name: &str| Path::new(&folder).join(format!("{name}.{ending}"));
+        let at = |name: &str| folder.join(format!("{name}.{ending}"));
         write(&at("pooled"), &options(24), &rows);
         create(&at("none"), &options(24)).unwrap().finish().unwrap();
         let mut writer = create(&at("residues"), &OutputOptions { per_residue: true, ..options(8) }).unwrap();
@@ -294,13 +310,10 @@ fn interop_write() {
     }
 }
 
-/// Reads the files that the usual Python libraries wrote: ids p0, p1, ... and values number + component / 4.
-#[test]
-#[ignore = "run by tests/interop/check_outputs.py, which sets PROTEXT_INTEROP_DIR"]
-fn interop_read() {
-    let folder = std::env::var("PROTEXT_INTEROP_DIR").unwrap();
+/// Ids p0, p1, ... and values number + component / 4.
+fn read_python_files(folder: &Path) {
     let mut n_files = 0;
-    for entry in std::fs::read_dir(Path::new(&folder).join("python")).unwrap() {
+    for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let read = read_vectors(&path).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((read.n_vectors(), read.dim), (300, 6), "{}", path.display());

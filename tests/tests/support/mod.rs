@@ -124,6 +124,10 @@ impl Service {
         read_answer(&mut stream)
     }
 
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -17,3 +17,37 @@ pub(super) async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, Pr
     }
     Err(Problem::new(ProblemKind::NotAvailable, "models are warming up"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Instant;
+
+    use actix_web::{App, test};
+    use protext_engine::{Engine, Limits};
+
+    use super::*;
+    use crate::server::AppInfo;
+
+    #[actix_web::test]
+    async fn a_service_that_warms_up_is_alive_but_not_ready() {
+        let state = web::Data::new(AppState {
+            engine: Arc::new(Engine::new(Vec::new(), BTreeMap::new(), Limits::default())),
+            info: AppInfo::default(),
+            max_body_bytes: 1,
+            is_ready: AtomicBool::new(false),
+            started: Instant::now(),
+        });
+        let app = App::new().app_data(state.clone()).configure(crate::routes::configure);
+        let app = test::init_service(app).await;
+        let status = async |path| {
+            let request = test::TestRequest::get().uri(path).to_request();
+            test::call_service(&app, request).await.status().as_u16()
+        };
+        assert_eq!((status("/healthz").await, status("/readyz").await), (200, 503));
+        state.is_ready.store(true, Ordering::Release);
+        assert_eq!(status("/readyz").await, 200);
+    }
+}

@@ -1,20 +1,15 @@
 #!/usr/bin/env python3
-"""Opens Protext's vector files with the usual Python libraries, and the other way round.
+"""Opens Protext's vector files of the folder given with the usual Python libraries, and writes such files.
 
-Needs: pip install h5py numpy polars pyarrow
-Run from the repository's root: python3 tests/interop/check_outputs.py
-
+Called by `services/engine/tests/formats_output.rs`, which wrote the files and reads those in FOLDER/python.
 The JSON lines file is the reference: plain text, read without any of these libraries. Every other file must
 hold the same ids and, bit for bit, the same float32 values.
 """
 
 import json
-import os
 import pathlib
 import shutil
-import subprocess
 import sys
-import tempfile
 import zipfile
 
 import h5py
@@ -30,14 +25,6 @@ METADATA = {
     "pooling": "mean",
     "protext_version": "0.1.0",
 }
-
-
-def run_test(name, folder):
-    """Runs one of the ignored tests of `formats_output`, which write and read the files of `folder`."""
-    command = ["cargo", "test", "-q", "-p", "protext-engine", "--test", "formats_output", "--"]
-    command += ["--ignored", "--exact", name]
-    environment = {**os.environ, "PROTEXT_INTEROP_DIR": str(folder)}
-    subprocess.run(command, env=environment, check=True)
 
 
 def reference(path):
@@ -156,16 +143,12 @@ def write_foreign(folder):
 
 
 def main():
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else folder)
-        run_test("interop_write", folder)
-        check_pooled(folder)
-        check_residues(folder)
-        check_empty(folder)
-        check_edited(folder)
-        write_foreign(folder / "python")
-        run_test("interop_read", folder)
-        print("ok   files of numpy, h5py, pyarrow and polars are read")
+    folder = pathlib.Path(sys.argv[1])
+    check_pooled(folder)
+    check_residues(folder)
+    check_empty(folder)
+    check_edited(folder)
+    write_foreign(folder / "python")
 
 
 if __name__ == "__main__":
