@@ -240,10 +240,11 @@ fn a_collection_is_replaced_under_its_readers() {
             }
             n_opened
         });
-        for round in 0..60 {
-            small(if round % 2 == 0 { "new" } else { "old" }).save(dir.path()).unwrap();
-        }
+        let saved: Result<(), _> =
+            (0..60).try_for_each(|round| small(if round % 2 == 0 { "new" } else { "old" }).save(dir.path()));
+        // Raised before anything may panic, or the readers would never end.
         done.store(true, Ordering::Relaxed);
+        saved.unwrap();
         searching.join().unwrap();
         assert!(opening.join().unwrap() > 0);
     });

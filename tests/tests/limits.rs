@@ -67,6 +67,7 @@ fn peak_mib(folder: &Path, n: usize) -> i64 {
     std::fs::write(&input, (0..n).map(record).collect::<String>()).unwrap();
     let output = folder.join(format!("{n}.parquet"));
     let args = ["embed", input.to_str().unwrap(), "-o", output.to_str().unwrap()];
+    #[expect(clippy::zombie_processes, reason = "wait4 waits for it and tells its memory, too")]
     let child = protext(&args).stderr(Stdio::null()).spawn().unwrap();
     // SAFETY: all-zero bytes are a valid `rusage`, and the process is our own child, not waited for.
     let (usage, status) = unsafe {

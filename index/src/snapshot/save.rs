@@ -33,8 +33,18 @@ pub(crate) fn save(collection: &Collection, dir: &Path) -> Result<(), SnapshotEr
     saved
 }
 
-/// Makes `dir` ours to write in until the returned file is closed.
-fn lock(dir: &Path) -> Result<File, SnapshotError> {
+/// The right to write in a directory, until it is dropped.
+struct WriteLock(File);
+
+impl Drop for WriteLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that is being started at this moment holds a copy of the open file.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Makes `dir` ours to write in.
+fn lock(dir: &Path) -> Result<WriteLock, SnapshotError> {
     if !dir.is_dir() {
         fs::create_dir_all(dir).map_err(io_error("create", dir))?;
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -51,7 +61,7 @@ fn lock(dir: &Path) -> Result<File, SnapshotError> {
     let file = File::options().write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(io_error("write", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(WriteLock(file)),
         Err(TryLockError::WouldBlock) => Err(SnapshotError::Locked { dir: dir.into() }),
         Err(TryLockError::Error(source)) => Err(SnapshotError::Io { action: "lock", path, source }),
     }

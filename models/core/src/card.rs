@@ -22,8 +22,6 @@ pub struct ProjectionCard {
     pub head_sha256: String,
     /// How it was made, with its parameters.
     pub method: String,
-    /// When, as `YYYY-MM-DD`.
-    pub created: String,
     /// The space of the rows it was fitted on.
     pub input_space: Space,
     /// What it was fitted on.

@@ -17,6 +17,8 @@ pub(crate) struct ServeSettings {
     pub(crate) listen: SocketAddr,
     /// Protein encoder.
     pub(crate) encoder: String,
+    /// Folder of a projection instead of the one that ships for the encoder.
+    pub(crate) projection: Option<PathBuf>,
     /// Text encoder for embeddings; none by default.
     pub(crate) text_encoder: Option<String>,
     /// Device for all encoders.
@@ -45,6 +47,7 @@ impl Default for ServeSettings {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             encoder: crate::wiring::DEFAULT_PROTEIN_ENCODER.to_owned(),
+            projection: None,
             text_encoder: None,
             device: Device::Auto,
             n_workers: 0,
@@ -104,6 +107,9 @@ impl ServeSettings {
         );
         if let (_, Some(id)) = each("TEXT_ENCODER") {
             self.text_encoder = Some(id);
+        }
+        if let (_, Some(folder)) = each("PROJECTION") {
+            self.projection = Some(folder.into());
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! `protext demo`: the demo proteins indexed, the search checked on held-out relatives, then served.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,16 +9,20 @@ use protext_engine::search::{Query, SearchRequest, search};
 use protext_engine::{Engine, OpenCollection};
 use protext_index::{Collection, IndexKind, inspect};
 use protext_registry::Cache;
+use protext_registry::heads::projection_from_folder;
 use sha2::{Digest as _, Sha256};
 
 use super::embed::{FailedFile, RecordArgs, output_space};
-use super::{index, serve};
+use super::{index, serve, train};
 use crate::settings::ServeSettings;
 use crate::wiring::{self, ModelArgs};
 
 const PROTEINS: &str = include_str!("../../demo/proteins.fasta");
 const QUERIES: &str = include_str!("../../demo/queries.fasta");
 const SELF_CHECK: &str = include_str!("../../demo/selfcheck.tsv");
+
+/// Shrinkage of a whitening that is fitted on so few proteins.
+const SHRINKAGE: f64 = 0.1;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -32,8 +36,14 @@ pub(crate) struct Args {
     check_only: bool,
 }
 
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let folder = prepare(&args.model)?;
+pub(crate) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
+    let cache = Cache::from_environment()?;
+    let fasta = cache.folder("demo")?.join("proteins.fasta");
+    Cache::put(&fasta, PROTEINS.as_bytes())?;
+    if args.model.projection.is_none() {
+        args.model.projection = own_whitening(&args.model, &cache, &fasta)?;
+    }
+    let folder = prepare(&args.model, &cache, &fasta)?;
     let n_wrong = self_check(&args.model, &folder)?;
     if n_wrong > 0 {
         anyhow::bail!("the self-check failed on {n_wrong} queries; type `protext doctor --verify`");
@@ -45,17 +55,33 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     settings.listen = args.listen;
     settings.encoder = args.model.encoder.clone();
     settings.device = args.model.device;
+    settings.projection = args.model.projection;
     settings.n_workers = args.model.workers;
-    println!(
-        "\nTry:  curl -s http://{}/v1/search -H 'content-type: application/json' -d '{{\"id\": \"Q3Z7U4\", \"k\": 3}}'",
-        args.listen
-    );
-    serve::serve(&settings, vec![("demo".to_owned(), Collection::open(&folder)?)])
+    let body = r#"{"id": "Q3Z7U4", "k": 3}"#;
+    serve::serve(&settings, vec![("demo".to_owned(), Collection::open(&folder)?)], |address| {
+        println!("try: curl -s http://{address}/v1/search -H 'content-type: application/json' -d '{body}'");
+    })
+}
+
+/// For an encoder without a projection of its own: a whitening fitted on the demo proteins, kept in the cache.
+fn own_whitening(model: &ModelArgs, cache: &Cache, fasta: &Path) -> anyhow::Result<Option<PathBuf>> {
+    if protext_registry::heads::projection_for(cache, &model.encoder)?.is_some() {
+        return Ok(None);
+    }
+    let folder = cache.folder("demo")?.join(format!("{}-whitened", model.encoder));
+    let embedder = wiring::start_embedder(model, false)?;
+    let is_current = projection_from_folder(&folder).is_ok_and(|head| {
+        embedder.encoder().space(head.card.row_kind).is_some_and(|space| *space == head.card.input_space)
+    });
+    if !is_current {
+        eprintln!("no projection ships for {}: whitening it on the demo proteins", model.encoder);
+        train::fit_on_proteins(&embedder, fasta, (None, SHRINKAGE), &folder)?;
+    }
+    Ok(Some(folder))
 }
 
 /// The demo collection, built unless it is there in the right space.
-fn prepare(model: &ModelArgs) -> anyhow::Result<PathBuf> {
-    let cache = Cache::from_environment()?;
+fn prepare(model: &ModelArgs, cache: &Cache, fasta: &Path) -> anyhow::Result<PathBuf> {
     let content = hex::encode(Sha256::digest(PROTEINS));
     let folder = cache.folder("demo")?.join(format!("{}-{}", model.encoder, &content[..12]));
     let embedder = wiring::start_embedder(model, true)?;
@@ -65,14 +91,11 @@ fn prepare(model: &ModelArgs) -> anyhow::Result<PathBuf> {
     {
         return Ok(folder);
     }
-    let fasta = folder.with_extension("fasta");
-    Cache::put(&fasta, PROTEINS.as_bytes())?;
     let records =
         RecordArgs { long: None, strict: false, keep_going: false, failed: None, keep_first: false };
     let mut failed = FailedFile::new(folder.with_extension("failed.tsv"));
     let stop = crate::interrupt::flag()?;
-    let collection =
-        index::build_collection(&embedder, &fasta, &records, IndexKind::Auto, stop, &mut failed)?;
+    let collection = index::build_collection(&embedder, fasta, &records, IndexKind::Auto, stop, &mut failed)?;
     collection.save(&folder)?;
     println!("indexed {} proteins in {}", collection.len(), collection.space());
     Ok(folder)

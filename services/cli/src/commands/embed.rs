@@ -206,8 +206,11 @@ pub(crate) fn output_space(embedder: &Embedder, joint: bool) -> anyhow::Result<S
     }
     embedder.joint_space().cloned().ok_or_else(|| {
         let id = embedder.encoder().id();
-        UsageError(format!("no projection ships for {id}; give one by --projection, or use --space encoder"))
-            .into()
+        UsageError(format!(
+            "no projection ships for {id}; fit one on any proteins (`protext train whitening --encoder {id} \
+             --proteins proteins.fasta -o {id}-whitened`) and give it by --projection"
+        ))
+        .into()
     })
 }
 

@@ -15,8 +15,7 @@ use protext_engine::input::{InputRecord, Payload};
 use protext_engine::{EmbedRecordsSettings, Embedder, embed_records};
 use serde::Serialize;
 
-use super::embed::RecordArgs;
-use crate::fault::UsageError;
+use super::embed::{RecordArgs, output_space};
 use crate::wiring::{self, ModelArgs};
 use crate::{interrupt, progress};
 
@@ -71,10 +70,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let selected = table.in_split(&args.data, &args.split)?;
     let queries = HomologyQueries::new(&table.domains, &selected)?;
     let embedder = wiring::start_embedder(&args.model, true)?;
-    let Some(space) = embedder.joint_space().map(ToString::to_string) else {
-        let message = format!("no projection ships for {}; give one by --projection", args.model.encoder);
-        return Err(UsageError(message).into());
-    };
+    let space = output_space(&embedder, true)?.to_string();
     let rows = embed_domains(&embedder, &args.data, &table.domains, true)?;
     let raw = unit_rows(rows.pooled);
     let mmseqs = if args.no_mmseqs { None } else { mmseqs(&table.domains, &queries)? };

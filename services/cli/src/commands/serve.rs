@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Protein encoder.
     #[arg(long, value_name = "ID")]
     encoder: Option<String>,
+    /// Projection in a folder of its own instead of the one that ships for the encoder.
+    #[arg(long, value_name = "FOLDER")]
+    projection: Option<PathBuf>,
     /// Text encoder, for /v1/embeddings.
     #[arg(long, value_name = "ID")]
     text_encoder: Option<String>,
@@ -52,6 +55,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         .map_err(|error| UsageError(format!("{error:#}")))?;
     settings.listen = args.listen.unwrap_or(settings.listen);
     settings.encoder = args.encoder.unwrap_or(settings.encoder);
+    settings.projection = args.projection.or(settings.projection);
     settings.text_encoder = args.text_encoder.or(settings.text_encoder);
     settings.collections.extend(args.collection);
     let collections = settings.collections.iter().map(|(name, folder)| {
@@ -59,24 +63,27 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Ok((name.clone(), collection))
     });
     let collections = collections.collect::<anyhow::Result<Vec<_>>>()?;
-    serve(&settings, collections)
+    serve(&settings, collections, |_| ())
 }
 
-/// Loads the encoders and serves until a stop signal.
+/// Loads the encoders and serves until a stop signal; `on_bound` learns the real address.
 pub(crate) fn serve(
     settings: &ServeSettings,
     collections: Vec<(String, Collection)>,
+    on_bound: impl FnOnce(SocketAddr),
 ) -> anyhow::Result<ExitCode> {
     let registry = wiring::registry()?;
     let runtime = wiring::load_runtime(registry.cache())?;
     let mut embedders = Vec::new();
     let mut info = AppInfo::default();
-    for id in [Some(&settings.encoder), settings.text_encoder.as_ref()].into_iter().flatten() {
+    let protein = (&settings.encoder, settings.projection.as_ref());
+    let text = settings.text_encoder.as_ref().map(|id| (id, None));
+    for (id, projection) in [Some(protein), text].into_iter().flatten() {
         let args = ModelArgs {
             encoder: id.clone(),
             device: settings.device,
             workers: settings.n_workers,
-            projection: None,
+            projection: projection.cloned(),
         };
         let embedder =
             wiring::start_embedder_on(&registry, &runtime, &args, Some(settings.max_queued_tokens), true)?;
@@ -105,8 +112,10 @@ pub(crate) fn serve(
         ..ServerSettings::default()
     };
     let listen = settings.listen;
-    let served =
-        protext_api::serve(engine, info, server, |address| println!("listening on http://{address}"));
+    let served = protext_api::serve(engine, info, server, |address| {
+        println!("listening on http://{address}");
+        on_bound(address);
+    });
     actix_web::rt::System::new()
         .block_on(served)
         .with_context(|| format!("cannot serve on {listen}; choose another address with --listen"))?;

