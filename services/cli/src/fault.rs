@@ -48,12 +48,29 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
             || cause.is::<ModelError>()
             || cause.is::<protext_engine::eval::EvalError>()
             || is_input_of_registry(cause)
-            || matches!(
-                cause.downcast_ref::<EngineError>(),
-                Some(EngineError::UnknownCollection { .. } | EngineError::UnknownRecord { .. })
-            )
+            || cause.downcast_ref::<EngineError>().is_some_and(is_input_of_engine)
     });
     ExitCode::from(if is_input { 2 } else { 1 })
+}
+
+/// Transparent variants hide what they hold from the chain, so they are looked into here.
+fn is_input_of_engine(error: &EngineError) -> bool {
+    match error {
+        EngineError::Parse(_)
+        | EngineError::Vector(_)
+        | EngineError::Space(_)
+        | EngineError::Index(_)
+        | EngineError::UnknownEncoder { .. }
+        | EngineError::UnknownCollection { .. }
+        | EngineError::UnknownRecord { .. }
+        | EngineError::NotLoaded { .. } => true,
+        EngineError::Encode(_)
+        | EngineError::Worker(_)
+        | EngineError::WorkerLost
+        | EngineError::Projection(_)
+        | EngineError::Busy { .. }
+        | EngineError::Io { .. } => false,
+    }
 }
 
 /// Downloads that failed are failures (1); everything local is something to mend (2).
