@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -343,7 +344,8 @@ fn on_a_full_disk_the_old_collection_stays() {
         .arg(dir.path())
         .output();
     if !mount.is_ok_and(|mount| mount.status.success()) {
-        println!("NOT RUN: a small file system cannot be mounted here (needs root)");
+        let _ =
+            writeln!(std::io::stderr(), "NOT RUN: a small file system cannot be mounted here (needs root)");
         return;
     }
     let dir = Mounted(dir);

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -12,7 +13,10 @@ use support::{Service, is_ready};
 fn the_openai_client_embeds() {
     let libraries = std::env::var("PROTEXT_TEST_CLIENTS").unwrap_or_default();
     if !Path::new(&libraries).join("openai").exists() {
-        eprintln!("NOT RUN: openai: PROTEXT_TEST_CLIENTS names no folder with it; `make test` does");
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT RUN: openai: PROTEXT_TEST_CLIENTS names no folder with it; `make test` does"
+        );
         return;
     }
     if !is_ready("openai") {

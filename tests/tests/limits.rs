@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -20,7 +21,10 @@ impl SmallDisk {
         if mounted.is_ok_and(|ran| ran.status.success()) {
             return Some(Self(at.to_owned()));
         }
-        eprintln!("NOT RUN: {test}: a small file system cannot be mounted by this user");
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT RUN: {test}: a small file system cannot be mounted by this user"
+        );
         None
     }
 }

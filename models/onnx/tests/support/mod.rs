@@ -1,6 +1,7 @@
 //! What the tests of real sessions share: the runtime, tiny checkpoints, the models of the cache.
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part")]
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use protext_core::Modality;
@@ -12,7 +13,10 @@ use protext_registry::{Cache, runtime};
 pub fn runtime_or_say(test: &str) -> Option<OnnxRuntime> {
     let located = Cache::from_environment().ok().and_then(|cache| runtime::locate(&cache).ok());
     let Some(path) = located else {
-        eprintln!("NOT RUN: {test}: ONNX Runtime is not installed; type `protext runtime install cpu`");
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT RUN: {test}: ONNX Runtime is not installed; type `protext runtime install cpu`"
+        );
         return None;
     };
     Some(OnnxRuntime::load(&path).unwrap())

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Address to serve on afterwards.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "PROTEXT_LISTEN", default_value = "127.0.0.1:8080")]
     listen: std::net::SocketAddr,
     /// Only index and check.
     #[arg(long)]
@@ -39,7 +39,12 @@ pub(crate) struct Args {
 pub(crate) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     let cache = Cache::from_environment()?;
     let fasta = cache.folder("demo")?.join("proteins.fasta");
-    Cache::put(&fasta, PROTEINS.as_bytes())?;
+    // What is there is left alone: the cache of a container may be read-only.
+    if std::fs::read(&fasta).is_ok_and(|there| there == PROTEINS.as_bytes()) {
+        tracing::debug!("the demo proteins are in the cache");
+    } else {
+        Cache::put(&fasta, PROTEINS.as_bytes())?;
+    }
     if args.model.projection.is_none() {
         args.model.projection = own_whitening(&args.model, &cache, &fasta)?;
     }

@@ -5,6 +5,7 @@ mod demo;
 mod doctor;
 mod embed;
 mod eval;
+mod health;
 mod index;
 mod models;
 mod runtime;
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Runtime(runtime::Args),
     /// Say what is here, what runs, on which device, and what is missing.
     Doctor(doctor::Args),
+    /// Ask a running service whether it is ready; exit code 0 if so.
+    Health(health::Args),
     /// Measure quality on labelled data.
     #[command(subcommand)]
     Eval(eval::Args),
@@ -58,6 +61,7 @@ impl Command {
             Command::Models(args) => models::run(args),
             Command::Runtime(args) => runtime::run(args),
             Command::Doctor(args) => doctor::run(args),
+            Command::Health(args) => health::run(args),
             Command::Eval(args) => eval::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Train(args) => train::run(args),

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Makes the base images that the Dockerfile names where no image registry can be reached: from Debian packages,
+# and this machine's Rust toolchain. Needs root, debootstrap and docker. Images that are there are left alone.
+set -euo pipefail
+
+debian=debian:bookworm-slim
+rust=rust:1.95-bookworm
+here() { docker image inspect "$1" > /dev/null 2>&1; }
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+if ! here "$debian"; then
+    command -v debootstrap > /dev/null || apt-get install --yes --quiet debootstrap
+    debootstrap --variant=minbase bookworm "$work/debian"
+    # What this machine trusts, the image trusts.
+    mkdir -p "$work/debian/usr/local/share/ca-certificates" "$work/debian/etc/ssl/certs"
+    cp -L /etc/ssl/certs/ca-certificates.crt "$work/debian/etc/ssl/certs/"
+    rm -rf "$work"/debian/var/{cache/apt,lib/apt/lists}/*
+    tar -C "$work/debian" -c . | docker import --change 'CMD ["bash"]' - "$debian"
+fi
+
+if ! here "$rust"; then
+    mkdir -p "$work/rust"
+    cp -r "$(rustc --print sysroot)" "$work/rust/toolchain"
+    rm -rf "$work/rust/toolchain/share"
+    cat > "$work/rust/Dockerfile" <<DOCKERFILE
+FROM $debian
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+COPY toolchain /usr/local/rust
+ENV PATH=/usr/local/rust/bin:\$PATH CARGO_HOME=/usr/local/cargo
+DOCKERFILE
+    docker build --network host --tag "$rust" "$work/rust"
+fi
+docker image ls --format '{{.Repository}}:{{.Tag}} {{.Size}}'
