@@ -1,0 +1,152 @@
+//! Contrastive training of two towers: rows of a protein encoder and of a text encoder into one shared space.
+//!
+//! [`train`] is the whole run: both inputs are whitened on the training rows, the towers learn by symmetric InfoNCE with
+//! several positives, the epoch with the best validation MRR is kept, and [`TowerWeights`] (whitening folded in) is what
+//! comes out. Every draw depends on the seed and the epoch alone, so a run repeats bit for bit, also when it was killed and
+//! went on from its [`Checkpoint`]. Called by `protext train projection`.
+
+mod adamw;
+mod checkpoint;
+mod error;
+mod loss;
+mod ranks;
+mod run;
+mod tower;
+mod weights;
+
+use ndarray::{Array2, ArrayView2, Axis};
+
+pub use checkpoint::Checkpoint;
+pub use error::TrainError;
+pub use ranks::{Ranks, mean_reciprocal_rank, ranks};
+pub use run::train;
+pub use weights::TowerWeights;
+
+/// How the towers are built and trained. Defaults: chosen on validation pairs, `docs/results/retrieval.md`.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ContrastiveSettings {
+    /// Width of the shared space.
+    pub shared_dim: usize,
+    /// Width of the hidden blocks.
+    pub hidden_dim: usize,
+    /// Hidden blocks of each tower, 1 or more.
+    pub n_hidden: usize,
+    /// Share of hidden values dropped in training, 0 to below 1.
+    pub dropout: f32,
+    /// Pairs in a batch; the last, smaller batch of an epoch is left out.
+    pub batch_size: usize,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Decay of matrices, decoupled.
+    pub weight_decay: f64,
+    /// Epochs at most; also the length of the cosine schedule.
+    pub n_epochs: usize,
+    /// Share of the steps in which the learning rate rises.
+    pub warm_up: f64,
+    /// Epochs without a better validation MRR after which training stops.
+    pub patience: usize,
+    /// Temperature at the start; it is learned.
+    pub temperature: f32,
+    /// Components of the whitened protein rows.
+    pub protein_components: usize,
+    /// Components of the whitened text rows.
+    pub text_components: usize,
+    /// Share of the mean eigenvalue that is added to each in whitening.
+    pub shrinkage: f64,
+    /// Seed of every draw.
+    pub seed: u64,
+}
+
+impl Default for ContrastiveSettings {
+    fn default() -> Self {
+        Self {
+            shared_dim: 128,
+            hidden_dim: 1024,
+            n_hidden: 1,
+            dropout: 0.3,
+            batch_size: 2048,
+            learning_rate: 1e-3,
+            weight_decay: 0.05,
+            n_epochs: 40,
+            warm_up: 0.05,
+            patience: 8,
+            temperature: 0.07,
+            protein_components: 640,
+            text_components: 384,
+            shrinkage: 0.01,
+            seed: 0,
+        }
+    }
+}
+
+/// Pairs: row `i` of both matrices belong together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pairs {
+    /// Encoder rows of the proteins, `[n, inputs]`.
+    pub proteins: Array2<f32>,
+    /// Encoder rows of the texts, `[n, inputs]`.
+    pub texts: Array2<f32>,
+    /// Equal for equal sequences.
+    pub protein_keys: Vec<u32>,
+    /// Equal for equal texts.
+    pub text_keys: Vec<u32>,
+}
+
+impl Pairs {
+    /// Pairs.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.proteins.nrows()
+    }
+
+    /// True without pairs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The pairs of these rows, in their order.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let keys = |keys: &[u32]| rows.iter().map(|&row| keys[row]).collect();
+        Self {
+            proteins: self.proteins.select(Axis(0), rows),
+            texts: self.texts.select(Axis(0), rows),
+            protein_keys: keys(&self.protein_keys),
+            text_keys: keys(&self.text_keys),
+        }
+    }
+}
+
+/// One epoch, as the training report shows it.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Epoch {
+    /// 1 for the first.
+    pub number: usize,
+    /// Mean loss over its batches, in nats.
+    pub loss: f64,
+    /// Mean of both directions on the validation pairs, 0 to 1.
+    pub validation_mrr: f64,
+    /// Learned temperature.
+    pub temperature: f64,
+    /// Learning rate of its last step.
+    pub learning_rate: f64,
+    /// True if it is the best so far.
+    pub is_best: bool,
+}
+
+/// What a run gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trained {
+    /// Protein rows to the shared space.
+    pub protein: TowerWeights,
+    /// Text rows to the shared space.
+    pub text: TowerWeights,
+    /// Every epoch in order.
+    pub epochs: Vec<Epoch>,
+}
+
+/// First row of a matrix with a value that is not finite.
+fn first_not_finite(rows: &ArrayView2<'_, f32>) -> Option<usize> {
+    rows.rows().into_iter().position(|row| row.iter().any(|value| !value.is_finite()))
+}

@@ -1,0 +1,148 @@
+//! A trained tower: plain arrays, whitening folded into the first matrix, and its ONNX file.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use half::f16;
+use ndarray::{Array1, Array2, ArrayView2};
+use protext_graph::{Dim, ElementType, GraphBuilder, LayerNorm, Linear, Value};
+
+use super::error::TrainError;
+use super::tower::{NORM_EPSILON, Tower};
+use crate::whitening::Whitening;
+
+/// A tower: `unit_norm(last(... norm(gelu((row - mean) * weight + bias)) ...))`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TowerWeights {
+    /// Mean of the training rows, `[inputs]`.
+    mean: Array1<f32>,
+    hidden: Vec<HiddenLayer>,
+    last: DenseLayer,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct DenseLayer {
+    /// `[in, out]`, every value a float16.
+    weight: Array2<f32>,
+    /// `[out]`.
+    bias: Array1<f32>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct HiddenLayer {
+    dense: DenseLayer,
+    scale: Array1<f32>,
+    shift: Array1<f32>,
+}
+
+impl TowerWeights {
+    /// Takes a tower over whitened rows and folds the whitening in. Matrices are rounded to float16, which is what the
+    /// file holds.
+    pub(super) fn fold(whitening: &Whitening, tower: &Tower) -> Result<Self, TrainError> {
+        let n_hidden = tower.shape().n_hidden;
+        let vars = tower.vars();
+        let vector = |index: usize| Ok::<_, TrainError>(Array1::from(vars[index].to_vec1::<f32>()?));
+        let matrix = |index: usize| {
+            let (rows, columns) = vars[index].dims2()?;
+            let values = vars[index].flatten_all()?.to_vec1::<f32>()?;
+            Ok::<_, TrainError>(
+                Array2::from_shape_vec((rows, columns), values).expect("candle's tensors are row-major"),
+            )
+        };
+        let dense = |index: usize| {
+            let weight = matrix(index)?;
+            let weight = if index == 0 { whitening.matrix.dot(&weight) } else { weight };
+            let weight = weight.mapv(|value| f16::from_f32(value).to_f32());
+            Ok::<_, TrainError>(DenseLayer { weight, bias: vector(index + 1)? })
+        };
+        let hidden = (0..n_hidden).map(|layer| {
+            let at = 4 * layer;
+            Ok(HiddenLayer { dense: dense(at)?, scale: vector(at + 2)?, shift: vector(at + 3)? })
+        });
+        let hidden = hidden.collect::<Result<_, TrainError>>()?;
+        Ok(Self { mean: whitening.mean.clone(), hidden, last: dense(4 * n_hidden)? })
+    }
+
+    /// Components of a row that it takes.
+    #[must_use]
+    pub fn n_inputs(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// Components of the shared space.
+    #[must_use]
+    pub fn dim(&self) -> usize {
+        self.last.bias.len()
+    }
+
+    /// Rows `[n, inputs]` to unit rows `[n, dim]`, as the ONNX file gives them.
+    ///
+    /// # Errors
+    /// [`TrainError::Tensor`].
+    pub fn apply(&self, rows: &ArrayView2<'_, f32>) -> Result<Array2<f32>, TrainError> {
+        let dense = |x: &Array2<f32>, layer: &DenseLayer| x.dot(&layer.weight) + &layer.bias;
+        let mut x = rows - &self.mean;
+        for layer in &self.hidden {
+            x = gelu(&dense(&x, &layer.dense))?;
+            for mut row in x.rows_mut() {
+                let mean = row.sum() / row.len() as f32;
+                row -= mean;
+                let variance = row.dot(&row) / row.len() as f32;
+                row /= (variance + NORM_EPSILON as f32).sqrt();
+                row *= &layer.scale;
+                row += &layer.shift;
+            }
+        }
+        let mut x = dense(&x, &self.last);
+        for mut row in x.rows_mut() {
+            let norm = row.dot(&row).sqrt().max(f32::MIN_POSITIVE);
+            row /= norm;
+        }
+        Ok(x)
+    }
+
+    /// Writes the tower: input `rows` `[batch, inputs]`, output `vectors` `[batch, dim]` of unit norm.
+    ///
+    /// # Errors
+    /// [`TrainError::Graph`].
+    pub fn write(&self, path: &Path) -> Result<PathBuf, TrainError> {
+        let mut graph = GraphBuilder::new("tower");
+        let rows = graph.input("rows", ElementType::Float32, [Dim::from("batch"), self.n_inputs().into()]);
+        let mean = graph.f32("mean", [self.n_inputs()], self.mean.to_vec());
+        let mut x = graph.sub(&rows, &mean);
+        for (index, layer) in self.hidden.iter().enumerate() {
+            graph.set_scope(format!("hidden.{}", index + 1));
+            let linear = linear(&mut graph, &layer.dense);
+            let product = graph.gemm(&x, &linear);
+            let activated = graph.gelu(&product);
+            let width = [layer.scale.len()];
+            let norm = LayerNorm {
+                weight: graph.f32("scale", width, layer.scale.to_vec()),
+                bias: graph.f32("shift", width, layer.shift.to_vec()),
+                epsilon: NORM_EPSILON as f32,
+            };
+            x = graph.layer_norm(&activated, &norm);
+        }
+        graph.set_scope("last");
+        let linear = linear(&mut graph, &self.last);
+        let product = graph.gemm(&x, &linear);
+        let vectors = graph.unit_norm(&product);
+        graph.output("vectors", &vectors, ElementType::Float32, [Dim::from("batch"), self.dim().into()]);
+        Ok(graph.finish()?.write(path, &protext_graph::WriteOptions::default())?.model)
+    }
+}
+
+fn linear(graph: &mut GraphBuilder<'_>, layer: &DenseLayer) -> Linear {
+    let (n_inputs, n_outputs) = layer.weight.dim();
+    let halves: Vec<f16> = layer.weight.iter().map(|&value| f16::from_f32(value)).collect();
+    let halves: Value = graph.f16("weight", [n_inputs, n_outputs], halves);
+    let weight = graph.cast(&halves, ElementType::Float32);
+    Linear { weight, bias: graph.f32("bias", [n_outputs], layer.bias.to_vec()) }
+}
+
+/// Exact GELU, by candle's error function.
+fn gelu(x: &Array2<f32>) -> Result<Array2<f32>, TrainError> {
+    let values = x.iter().copied().collect::<Vec<f32>>();
+    let values = Tensor::from_vec(values, x.len(), &Device::Cpu)?.gelu_erf()?.to_vec1::<f32>()?;
+    Ok(Array2::from_shape_vec(x.raw_dim(), values).expect("as many values as before"))
+}
