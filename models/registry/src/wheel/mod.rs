@@ -128,7 +128,7 @@ impl Wheel<'_> {
             && expected != staged.sha256
         {
             let (requirement, member) = (self.requirement(), member.path.to_owned());
-            let (expected, found) = (expected.to_owned(), staged.sha256.clone());
+            let (expected, found) = (expected.to_owned(), staged.sha256);
             return Err(WheelError::WrongHash { requirement, member, expected, found });
         }
         Ok(staged.put_in_place()?)

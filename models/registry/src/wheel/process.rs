@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 /// How much of the standard error is kept.
@@ -50,12 +50,9 @@ pub(super) fn run(mut command: Command, timeout: Duration) -> io::Result<Ended> 
     });
     let was_in_time = wait(&child, timeout);
     // The child has not been waited for yet, so its number still means its group.
-    kill_group(&mut child);
+    kill_group(&child);
     let status = child.wait()?;
-    let tail = match receive.recv_timeout(STRAGGLERS) {
-        Ok(tail) => tail,
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Vec::new(),
-    };
+    let tail = receive.recv_timeout(STRAGGLERS).unwrap_or_default();
     Ok(Ended { status: was_in_time?.then_some(status), tail })
 }
 
@@ -95,7 +92,7 @@ fn has_ended(child: &Child) -> io::Result<bool> {
     Ok(waitid(WaitId::Pid(pid(child)), look)?.is_some())
 }
 
-fn kill_group(child: &mut Child) {
+fn kill_group(child: &Child) {
     // Fails only where the whole group has ended by itself.
     let _ = rustix::process::kill_process_group(pid(child), rustix::process::Signal::KILL);
 }
