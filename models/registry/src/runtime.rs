@@ -181,6 +181,7 @@ pub fn install(cache: &Cache, kind: RuntimeKind, progress: &dyn Progress) -> Res
     }
     let pinned = pinned()?;
     let library = library_path(cache)?;
+    cache.remove_leftovers();
     let _lock = cache.lock("runtime")?;
     if verify(&library).is_ok() {
         return Ok(library);

@@ -32,13 +32,19 @@ pub(crate) struct Changed {
 }
 
 impl Stamp {
-    /// The stamp of `folder`, if there is a readable one and every file has its size.
-    pub(crate) fn of_whole(folder: &Path) -> Option<Self> {
+    /// The stamp of `folder`, if there is a readable one that names files.
+    pub(crate) fn read(folder: &Path) -> Option<Self> {
         let stamp: Stamp = serde_json::from_slice(&std::fs::read(folder.join(NAME)).ok()?).ok()?;
+        (!stamp.files.is_empty()).then_some(stamp)
+    }
+
+    /// The stamp of `folder`, if every file has its size.
+    pub(crate) fn of_whole(folder: &Path) -> Option<Self> {
+        let stamp = Self::read(folder)?;
         let has_size = |(name, stamped): (&String, &Stamped)| {
             folder.join(name).metadata().is_ok_and(|metadata| metadata.len() == stamped.n_bytes)
         };
-        (!stamp.files.is_empty() && stamp.files.iter().all(has_size)).then_some(stamp)
+        stamp.files.iter().all(has_size).then_some(stamp)
     }
 
     /// Takes a file of `folder` in, with its known hash.

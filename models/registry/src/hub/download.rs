@@ -123,6 +123,21 @@ impl Try<'_> {
         Err(error)
     }
 
+    /// Opens the partial file, if the disk has room for what is still to come.
+    async fn begin(
+        &self,
+        offset: u64,
+        total: Option<u64>,
+        tag: Option<String>,
+    ) -> Result<Partial, CacheError> {
+        if offset == 0 {
+            // Bytes that are not gone on with make room.
+            self.paths.discard().await?;
+        }
+        self.paths.check_space(total.unwrap_or(0).saturating_sub(offset)).await?;
+        self.paths.clone().open(offset, tag).await
+    }
+
     /// Takes the body to the partial file, never more of it than declared.
     async fn transfer(&self, opened: Opened) -> Result<Partial, Failure> {
         let Opened { answer, offset, .. } = opened;
@@ -131,7 +146,7 @@ impl Try<'_> {
             answer.stated.n_bytes.or(answer.content_range().and_then(|range| range.total)).or(body_end);
         let limit_bytes = total.unwrap_or(UNDECLARED_LIMIT_BYTES);
         let tag = answer.stated.hash.as_ref().map(ContentHash::to_string);
-        let mut partial = self.paths.clone().open(offset, tag).await?;
+        let mut partial = self.begin(offset, total, tag).await?;
         let course = Course::begin(self.progress, self.file.path, total);
         course.advance(offset);
         let mut n_announced_bytes = body_end.unwrap_or(offset);

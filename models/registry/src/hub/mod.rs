@@ -2,8 +2,8 @@
 //!
 //! One call, [`HubClient::download`], brings one file of one commit to its place, or leaves the place alone: bytes go
 //! to `<destination>.partial`, are hashed as they come, and are renamed only when the hash is right. A transfer that
-//! broke off goes on where it stopped, in the same call or the next. The registry calls this for sources of the kind
-//! `hub`; it may also be used on its own.
+//! broke off goes on where it stopped, in the same call or the next. A file whose stated size the disk has no room for is
+//! refused before its first byte. The registry calls this for sources of the kind `hub`; it may also be used on its own.
 
 mod client;
 mod download;

@@ -12,7 +12,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncWriteExt, BufWriter};
 
 use super::Downloaded;
-use crate::cache::CacheError;
+use crate::cache::{CacheError, check_space};
 
 const BUFFER_LEN: usize = 1 << 20;
 
@@ -66,6 +66,14 @@ impl PartialPaths {
             }
         }
         Ok(())
+    }
+
+    /// Refuses to begin what the disk has no room for.
+    pub(super) async fn check_space(&self, needed_bytes: u64) -> Result<(), CacheError> {
+        let destination = self.destination.clone();
+        let at = destination.clone();
+        let checked = tokio::task::spawn_blocking(move || check_space(&destination, needed_bytes)).await;
+        checked.map_err(|error| CacheError::from_io(&at, io::Error::other(error)))?
     }
 
     /// Opens the partial file to write from byte `offset` on; what stood behind it is cut off.

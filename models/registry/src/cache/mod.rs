@@ -3,49 +3,21 @@
 //! A file enters under a temporary name and is renamed into place after it was verified and synced, so what
 //! stands under its final name is whole. Writers of the same model take turns through a lock file.
 
+mod error;
+mod leftovers;
+mod space;
+mod staged;
+
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use sha2::{Digest, Sha256};
-
-/// The cache cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum CacheError {
-    /// No home to put it in.
-    #[error("there is no folder for the cache: HOME is not set; set PROTEXT_CACHE")]
-    NoHome,
-    /// Not writable.
-    #[error("cannot write {}; set PROTEXT_CACHE to a folder that can be written", path.display())]
-    Unwritable {
-        /// What was to be written.
-        path: PathBuf,
-        /// The system's reason.
-        #[source]
-        source: io::Error,
-    },
-    /// No space left.
-    #[error("the disk of {} is full; free some space or set PROTEXT_CACHE to another disk", path.display())]
-    DiskFull {
-        /// What was to be written.
-        path: PathBuf,
-        /// The system's reason.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl CacheError {
-    /// Names the path; tells a full disk from other reasons.
-    #[must_use]
-    pub fn from_io(path: &Path, source: io::Error) -> Self {
-        let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { path, source },
-            _ => Self::Unwritable { path, source },
-        }
-    }
-}
+pub use error::CacheError;
+pub(crate) use space::check_space;
+pub use staged::sha256_of;
+pub(crate) use staged::{StageError, Staged};
+use tempfile::TempDir;
 
 /// The cache folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,14 +88,25 @@ impl Cache {
         reader: &mut dyn Read,
         on_bytes: impl Fn(u64),
     ) -> Result<(String, u64), CacheError> {
-        let failed = |source| CacheError::from_io(path, source);
-        let folder = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-        let (sha256, n_bytes) = copy_hashed(reader, file.as_file_mut(), on_bytes).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(path).map_err(|error| failed(error.error))?;
-        Ok((sha256, n_bytes))
+        let staged = Staged::write(path, reader, on_bytes).map_err(|error| match error {
+            StageError::Read(source) => CacheError::from_io(path, source),
+            StageError::Write(error) => error,
+        })?;
+        let written = (staged.sha256.clone(), staged.n_bytes);
+        staged.put_in_place()?;
+        Ok(written)
+    }
+
+    /// A folder for one download, removed when dropped.
+    pub(crate) fn temporary_folder(&self) -> Result<TempDir, CacheError> {
+        let folder = self.folder("tmp")?;
+        let made = tempfile::Builder::new().prefix(leftovers::PREFIX).tempdir_in(&folder);
+        made.map_err(|source| CacheError::from_io(&folder, source))
+    }
+
+    /// Removes temporary files that killed runs left more than a day ago.
+    pub(crate) fn remove_leftovers(&self) {
+        leftovers::remove(&self.root, SystemTime::now());
     }
 }
 
@@ -133,36 +116,10 @@ pub struct CacheLock {
     _file: File,
 }
 
-/// sha256 of a file, in lower-case hexadecimal.
-///
-/// # Errors
-/// The system's.
-pub fn sha256_of(path: &Path) -> io::Result<String> {
-    copy_hashed(&mut File::open(path)?, &mut io::sink(), |_| ()).map(|(sha256, _)| sha256)
-}
-
-fn copy_hashed(
-    reader: &mut dyn Read,
-    writer: &mut dyn io::Write,
-    on_bytes: impl Fn(u64),
-) -> io::Result<(String, u64)> {
-    let mut hasher = Sha256::new();
-    let mut block = vec![0; 1 << 20];
-    let mut total = 0;
-    loop {
-        let n_bytes = reader.read(&mut block)?;
-        if n_bytes == 0 {
-            return Ok((hex::encode(hasher.finalize()), total));
-        }
-        hasher.update(&block[..n_bytes]);
-        writer.write_all(&block[..n_bytes])?;
-        total += n_bytes as u64;
-        on_bytes(n_bytes as u64);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]

@@ -1,5 +1,4 @@
 //! A hub for tests: HTTP/1.1 over plain TCP on 127.0.0.1, with the misbehaviour that tests ask for.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,16 +1,15 @@
 //! Downloads against a hub on this machine that misbehaves on demand: what arrives, what is kept, what is refused.
 
-mod support;
-
 use std::sync::atomic::Ordering;
 
 use protext_registry::Silent;
 use protext_registry::hub::{HubClient, HubError, HubFile, HubLock, HubSettings, LOCK_NAME};
-use support::{
+use tempfile::tempdir;
+
+use crate::local_hub::{
     Counter, Hub, REVISION, Reply, Server, TOKEN, Tally, bounded, client, content, file, git_blob, names_in,
     redirect, settings, sha256,
 };
-use tempfile::tempdir;
 
 const N_BYTES: usize = 300_000;
 

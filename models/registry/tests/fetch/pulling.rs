@@ -1,28 +1,10 @@
 //! The registry from manifest to converted graph, with a tiny model in a folder as its source.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::{Path, PathBuf};
 
-use protext_registry::cache::sha256_of;
 use protext_registry::{Cache, Manifest, Registry, RegistryError, Silent};
 
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_esm").join(name)
-}
-
-fn manifest(source: &Path) -> String {
-    let hash = |name: &str| sha256_of(&fixture(name)).unwrap();
-    format!(
-        "id = \"tiny\"\ntitle = \"Tiny\"\nmodality = \"protein\"\nfamily = \"esm2\"\nlicence = \"none\"\ndim = 16\n\
-         window = 30\noverlap = 10\ntokenization = \"esm\"\npad_token = 1\npooling = \"mean_of_residues\"\n\
-         normalize = false\nstatistics_layers = [3]\nlong = \"window\"\n\n[[sources]]\nkind = \"local\"\npath = {:?}\n\
-         files = [\n{{ role = \"weights\", path = \"model.safetensors\", sha256 = \"{}\" }},\n\
-         {{ role = \"config\", path = \"config.json\", sha256 = \"{}\" }},\n]\n",
-        source.display().to_string(),
-        hash("model.safetensors"),
-        hash("config.json")
-    )
-}
+use crate::tiny_model::{FILES, Place, fixture, manifest, registry};
 
 struct Bench {
     folder: tempfile::TempDir,
@@ -33,15 +15,13 @@ impl Bench {
     /// A registry whose manifest `tiny` points to a copy of the fixture.
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (source, manifests) = (folder.path().join("source"), folder.path().join("manifests"));
+        let source = folder.path().join("source");
         std::fs::create_dir(&source).unwrap();
-        std::fs::create_dir(&manifests).unwrap();
-        for name in ["model.safetensors", "config.json"] {
+        for name in FILES {
             std::fs::copy(fixture(name), source.join(name)).unwrap();
         }
-        std::fs::write(manifests.join("tiny.toml"), manifest(&source)).unwrap();
-        let cache = Cache::at(folder.path().join("cache"));
-        Self { registry: Registry::open(cache, Some(&manifests)).unwrap(), folder }
+        let registry = registry(&folder.path().join("cache"), &[Place::Folder(&source)]);
+        Self { folder, registry }
     }
 
     fn source(&self) -> PathBuf {
@@ -111,7 +91,7 @@ fn wrong_files_of_a_folder_are_refused_and_not_kept() {
 
 #[test]
 fn mistakes_in_a_manifest_are_named() {
-    let good = manifest(Path::new("somewhere"));
+    let good = manifest(&[Place::Folder(Path::new("somewhere"))]);
     Manifest::parse("good", &good).unwrap();
     let table = [
         ("overlap = 10", "overlap = 30", "overlap"),
