@@ -67,7 +67,9 @@ pub enum TextError {
         rule: String,
     },
     /// An entry that is no JSON, or JSON of another shape.
-    #[error("{input}, entry {record}: not the JSON that the source documents; fetch it again with format=json")]
+    #[error(
+        "{input}, entry {record}: not the JSON that the source documents; fetch it again with format=json"
+    )]
     Json {
         /// File or address.
         input: String,

@@ -156,7 +156,8 @@ fn chosen_terms(terms: &[GoAnnotation], n_terms: usize) -> BTreeMap<(Namespace, 
             *slot = term;
         }
     }
-    let mut queues: Vec<VecDeque<_>> = waiting.into_values().map(|terms| terms.into_values().collect()).collect();
+    let mut queues: Vec<VecDeque<_>> =
+        waiting.into_values().map(|terms| terms.into_values().collect()).collect();
     let mut chosen = BTreeMap::new();
     while chosen.len() < n_terms && queues.iter().any(|queue| !queue.is_empty()) {
         for term in queues.iter_mut().filter_map(VecDeque::pop_front) {
@@ -248,14 +249,20 @@ mod tests {
         let cases = [
             (no_go, "Gene Symbol TP53 tumor protein p53. Also called LFS1, P53. Responds to stress."),
             (GeneTextOptions { include_symbol: false, ..no_go }, "tumor protein p53. Responds to stress."),
-            (GeneTextOptions { include_name: false, ..no_go }, "Gene Symbol TP53. Also called LFS1, P53. Responds to stress."),
+            (
+                GeneTextOptions { include_name: false, ..no_go },
+                "Gene Symbol TP53. Also called LFS1, P53. Responds to stress.",
+            ),
             (GeneTextOptions { include_symbol: false, include_name: false, ..no_go }, "Responds to stress."),
             (
                 GeneTextOptions { include_symbol: false, include_summary: false, max_go_terms: 3, ..all },
                 "tumor protein p53. GO molecular function: DNA binding. GO biological process: apoptotic process. GO \
                  cellular component: nucleus.",
             ),
-            (GeneTextOptions { max_go_terms: 0, include_symbol: false, ..all }, "tumor protein p53. Responds to stress."),
+            (
+                GeneTextOptions { max_go_terms: 0, include_symbol: false, ..all },
+                "tumor protein p53. Responds to stress.",
+            ),
             (
                 GeneTextOptions {
                     include_go: GoDetail::NamesAndDefinitions,

@@ -37,8 +37,7 @@ impl std::fmt::Debug for Input {
 
 impl Input {
     pub(crate) fn open(path: &Path) -> Result<Self, TextError> {
-        let file =
-            File::open(path).map_err(|source| TextError::Open { path: path.to_path_buf(), source })?;
+        let file = File::open(path).map_err(|source| TextError::Open { path: path.to_path_buf(), source })?;
         Self::new(file, path.display().to_string())
     }
 

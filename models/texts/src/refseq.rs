@@ -76,14 +76,32 @@ mod tests {
             ("Binds DNA [provided by RefSeq, Jul 2008].", "Binds DNA."),
             ("Binds DNA.[supplied by OMIM, Nov 2010].", "Binds DNA."),
             ("Binds\n DNA. [supplied by OMIM]\r\n", "Binds DNA."),
-            ("Mouse: heart. [provided by MGI, Jan 2010]. Human: liver. [provided by RefSeq, Mar 2011].", "Mouse: heart. Human: liver."),
-            ("Binds DNA. [provided by RefSeq, Jul 2008]. Publication Note: This RefSeq record includes a subset.", "Binds DNA."),
+            (
+                "Mouse: heart. [provided by MGI, Jan 2010]. Human: liver. [provided by RefSeq, Mar 2011].",
+                "Mouse: heart. Human: liver.",
+            ),
+            (
+                "Binds DNA. [provided by RefSeq, Jul 2008]. Publication Note: This RefSeq record includes a subset.",
+                "Binds DNA.",
+            ),
             ("Binds DNA. Sequence Note: made from two. [provided by RefSeq, Jul 2008].", "Binds DNA."),
-            ("Binds DNA. ##Evidence-Data-START## Transcript exon :: SAMN1 ##Evidence-Data-END##", "Binds DNA."),
-            ("Binds DNA. [provided by RefSeq]. ##RefSeq-Attributes-START## x ##RefSeq-Attributes-END##", "Binds DNA."),
+            (
+                "Binds DNA. ##Evidence-Data-START## Transcript exon :: SAMN1 ##Evidence-Data-END##",
+                "Binds DNA.",
+            ),
+            (
+                "Binds DNA. [provided by RefSeq]. ##RefSeq-Attributes-START## x ##RefSeq-Attributes-END##",
+                "Binds DNA.",
+            ),
             // As it stands in the record of GUCA1A: the bracket is not opened.
-            ("Causes dystrophy 14. provided by RefSeq, Jul 2020]. Sequence Note: The transcript.", "Causes dystrophy 14."),
-            ("Energy is provided by ATP [see below] and GTP.", "Energy is provided by ATP [see below] and GTP."),
+            (
+                "Causes dystrophy 14. provided by RefSeq, Jul 2020]. Sequence Note: The transcript.",
+                "Causes dystrophy 14.",
+            ),
+            (
+                "Energy is provided by ATP [see below] and GTP.",
+                "Energy is provided by ATP [see below] and GTP.",
+            ),
             ("A [PSI(+)] prion. [provided by SGD, May 2005]", "A [PSI(+)] prion."),
             ("Unclosed. [provided by RefSeq", "Unclosed. [provided by RefSeq"),
             ("[provided by RefSeq, Jul 2008]", ""),

@@ -17,14 +17,18 @@ pub enum FetchError {
         rule: String,
     },
     /// The HTTP client cannot be set up.
-    #[error("the HTTP client cannot be set up; check the certificates of this machine (apt-get install ca-certificates)")]
+    #[error(
+        "the HTTP client cannot be set up; check the certificates of this machine (apt-get install ca-certificates)"
+    )]
     Client {
         /// The client's reason.
         #[source]
         source: reqwest::Error,
     },
     /// No answer, or an answer that broke off.
-    #[error("{url}: no whole answer in {n_tries} tries; check network and proxy, and ask again to go on from here")]
+    #[error(
+        "{url}: no whole answer in {n_tries} tries; check network and proxy, and ask again to go on from here"
+    )]
     Transport {
         /// What was asked.
         url: String,
@@ -65,7 +69,9 @@ pub enum FetchError {
         problem: String,
     },
     /// An answer with too many bytes.
-    #[error("{url}: the answer is longer than {limit_bytes} bytes; ask for less, or raise max_response_bytes")]
+    #[error(
+        "{url}: the answer is longer than {limit_bytes} bytes; ask for less, or raise max_response_bytes"
+    )]
     TooLarge {
         /// What was asked.
         url: String,

@@ -31,7 +31,7 @@ mod uniprot;
 
 pub use error::FetchError;
 pub use fetcher::Fetcher;
-pub use ncbi::{GenePage, GeneSummary, GenePages};
+pub use ncbi::{GenePage, GenePages, GeneSummary};
 pub use progress::FetchEvent;
 pub use settings::{ApiKey, FetchSettings};
 pub use uniprot::UniprotPages;

@@ -194,7 +194,15 @@ mod tests {
 
     #[test]
     fn other_answers_are_refused() {
-        for body in ["", "<html>", "[]", "{}", r#"{"error": "x"}"#, r#"{"result": {"1": {"name": 5}}}"#, r#"{"result":"#] {
+        for body in [
+            "",
+            "<html>",
+            "[]",
+            "{}",
+            r#"{"error": "x"}"#,
+            r#"{"result": {"1": {"name": 5}}}"#,
+            r#"{"result":"#,
+        ] {
             assert!(matches!(read_page(body.as_bytes(), &[1], "x"), Err(TextError::Json { .. })), "{body}");
         }
     }

@@ -180,10 +180,13 @@ mod tests {
 
     #[test]
     fn a_key_is_never_shown_and_goes_over_encrypted_lines() {
-        let settings = FetchSettings { ncbi_api_key: Some(ApiKey::new(" abc123\n")), ..FetchSettings::default() };
+        let settings =
+            FetchSettings { ncbi_api_key: Some(ApiKey::new(" abc123\n")), ..FetchSettings::default() };
         assert!(!format!("{settings:?}").contains("abc123"));
         let check = |key: &str, url: &str| ApiKey::new(key).check(&Url::parse(url).unwrap());
-        for url in ["https://eutils.ncbi.nlm.nih.gov", "http://127.0.0.1:80", "http://localhost", "http://[::1]:1"] {
+        for url in
+            ["https://eutils.ncbi.nlm.nih.gov", "http://127.0.0.1:80", "http://localhost", "http://[::1]:1"]
+        {
             check("abc123", url).unwrap();
         }
         for (key, url) in [("abc123", "http://mirror.example.org"), ("", "https://h"), ("a&b", "https://h")] {

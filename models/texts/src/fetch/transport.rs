@@ -275,7 +275,10 @@ mod tests {
         for (link, expected) in cases {
             assert_eq!(next_link(link), expected, "{link}");
         }
-        let headers = HeaderMap::from_iter([(LINK, "<https://h/1>; rel=first, <https://h/2>; rel=\"next\"".parse().unwrap())]);
+        let headers = HeaderMap::from_iter([(
+            LINK,
+            "<https://h/1>; rel=first, <https://h/2>; rel=\"next\"".parse().unwrap(),
+        )]);
         assert_eq!(facts_of(&headers).next.as_deref(), Some("https://h/2"));
     }
 }

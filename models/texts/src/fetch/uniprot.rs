@@ -48,7 +48,8 @@ impl<'a> UniprotPages<'a> {
     /// [`FetchError`]; the pages before are kept.
     pub async fn next_page(&mut self) -> Result<Option<Vec<Entry>>, FetchError> {
         let Some(url) = self.next.clone() else { return Ok(None) };
-        let read = |body, address: &str| Entries::new(Cursor::new(body), address)?.collect::<Result<Vec<_>, _>>();
+        let read =
+            |body, address: &str| Entries::new(Cursor::new(body), address)?.collect::<Result<Vec<_>, _>>();
         let transport = &self.fetcher.transport;
         let got = transport.page(&self.fetcher.uniprot, &url, read).await?;
         self.check_release(&url, got.facts.release)?;
@@ -84,7 +85,9 @@ impl<'a> UniprotPages<'a> {
 
     /// The next page lies on the same server and was not asked for yet.
     fn check_next(&self, url: &Url, next: &str) -> Result<Url, FetchError> {
-        let next = url.join(next).map_err(|_| protocol(url, "its link to the next page is no address".to_owned()))?;
+        let next = url
+            .join(next)
+            .map_err(|_| protocol(url, "its link to the next page is no address".to_owned()))?;
         if next.origin() != url.origin() {
             let host = next.host_str().unwrap_or_default();
             return Err(protocol(url, format!("its link to the next page leads to another server ({host})")));

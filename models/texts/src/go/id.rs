@@ -55,7 +55,16 @@ mod tests {
         for text in ["GO:0000001", "GO:0003677", "GO:9999999"] {
             assert_eq!(text.parse::<GoId>().unwrap().to_string(), text);
         }
-        for text in ["", "GO:", "GO:123", "GO:00000001", "go:0003677", "GO:+003677", "GO:000367\u{663}", " GO:0003677"] {
+        for text in [
+            "",
+            "GO:",
+            "GO:123",
+            "GO:00000001",
+            "go:0003677",
+            "GO:+003677",
+            "GO:000367\u{663}",
+            " GO:0003677",
+        ] {
             assert!(text.parse::<GoId>().is_err(), "{text}");
         }
         assert_eq!(GoId::new(10_000_000), None);

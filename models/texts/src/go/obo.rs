@@ -253,9 +253,12 @@ namespace: external
     #[test]
     fn replacements_in_a_circle_end() {
         let one = |id, other| {
-            format!("[Term]\nid: {id}\nname: a\nnamespace: biological_process\nis_obsolete: true\nreplaced_by: {other}\n")
+            format!(
+                "[Term]\nid: {id}\nname: a\nnamespace: biological_process\nis_obsolete: true\nreplaced_by: {other}\n"
+            )
         };
-        let ontology = read(&[one("GO:0000001", "GO:0000002"), one("GO:0000002", "GO:0000001")].concat()).unwrap();
+        let ontology =
+            read(&[one("GO:0000001", "GO:0000002"), one("GO:0000002", "GO:0000001")].concat()).unwrap();
         assert_eq!(ontology.current(id(1)), None);
     }
 

@@ -208,7 +208,10 @@ impl Ontology {
         let mut merged = HashMap::with_capacity(aliases.len());
         for &alias in aliases.keys().filter(|alias| !terms.contains_key(alias)) {
             let target = end_of_chain(alias, &terms, &aliases).ok_or_else(|| {
-                wrong(format!("{alias} is merged into {}, which is no term of it; give the whole file", aliases[&alias]))
+                wrong(format!(
+                    "{alias} is merged into {}, which is no term of it; give the whole file",
+                    aliases[&alias]
+                ))
             })?;
             merged.insert(alias, target);
         }
@@ -228,7 +231,9 @@ impl Ontology {
         };
         let broken = self.terms.values().filter_map(|term| Some((term.id, links(term)?))).min();
         match broken {
-            Some((id, link)) => Err(format!("{id} names {link}, which is no term of it; give the whole file")),
+            Some((id, link)) => {
+                Err(format!("{id} names {link}, which is no term of it; give the whole file"))
+            }
             None => Ok(()),
         }
     }
@@ -262,11 +267,7 @@ impl Draft {
 }
 
 /// The term that `alias` leads to; `None` if it leads nowhere or in a circle.
-fn end_of_chain(
-    alias: GoId,
-    terms: &HashMap<GoId, Term>,
-    aliases: &HashMap<GoId, GoId>,
-) -> Option<GoId> {
+fn end_of_chain(alias: GoId, terms: &HashMap<GoId, Term>, aliases: &HashMap<GoId, GoId>) -> Option<GoId> {
     let mut id = alias;
     for _ in 0..=aliases.len() {
         if terms.contains_key(&id) {

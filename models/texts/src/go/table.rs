@@ -1,7 +1,8 @@
 //! The table `go_terms.tsv.gz`: one term a line, tab-separated, no quotes.
 //!
 //! `is_a` is a list with `;` between ids. `status` is `current`, `obsolete`, or `merged:GO:nnnnnnn` for an id that now
-//! stands for another term; such a line may lack a namespace. Other columns are ignored.
+//! stands for another term; such a line may lack a namespace. Bioconductor's GO.db puts a parent `all` above the three
+//! roots; it is no term and is passed over. Other columns are ignored.
 
 use super::id::GoId;
 use super::ontology::{Draft, Status, Term};
@@ -64,7 +65,7 @@ impl Columns {
         if name.is_empty() {
             return Err(format!("{id} has no name"));
         }
-        let parents = is_a.split(';').map(str::trim).filter(|parent| !parent.is_empty());
+        let parents = is_a.split(';').map(str::trim).filter(|parent| !matches!(*parent, "" | "all"));
         draft.add_term(Term {
             id,
             namespace: namespace.parse()?,
@@ -85,7 +86,7 @@ mod tests {
     use crate::input::tests::gzip;
 
     const HEADER: &str = "go_id\tnamespace\tname\tdefinition\tis_a\tstatus\tsource\n";
-    const ROWS: &str = "GO:0000001\tbiological_process\troot\tTop.\t\tcurrent\tGO.db\n\
+    const ROWS: &str = "GO:0000001\tbiological_process\troot\tTop.\tall\tcurrent\tGO.db\n\
         GO:0000002\tbiological_process\tchild\tBelow.\tGO:0000001\tcurrent\tGO.db\n\
         GO:0000003\tbiological_process\tgrandchild\t\tGO:0000002;GO:0000001\tcurrent\tGO.db\n\
         GO:0000004\t\told\t\t\tmerged:GO:0000005\tgo.obo\n\
@@ -136,12 +137,17 @@ mod tests {
         for (rows, rule) in wholes {
             assert!(read(rows).unwrap_err().to_string().contains(rule), "{rule}");
         }
-        let circle = format!("{ROWS}GO:0000007\t\ta\t\t\tmerged:GO:0000008\tx\nGO:0000008\t\ta\t\t\tmerged:GO:0000007\tx\n");
+        let circle = format!(
+            "{ROWS}GO:0000007\t\ta\t\t\tmerged:GO:0000008\tx\nGO:0000008\t\ta\t\t\tmerged:GO:0000007\tx\n"
+        );
         assert!(read(&circle).unwrap_err().to_string().contains("merged into"));
         assert!(read(&format!("{ROWS}{ROWS}")).unwrap_err().to_string().contains("line 8"));
         let error = Ontology::from_table(&b"go_id\tname\n"[..], "table").unwrap_err();
         assert!(error.to_string().contains("\"namespace\""), "{error}");
-        assert!(matches!(Ontology::from_reader(&b"id,name\n"[..], "x"), Err(TextError::UnknownFormat { .. })));
+        assert!(matches!(
+            Ontology::from_reader(&b"id,name\n"[..], "x"),
+            Err(TextError::UnknownFormat { .. })
+        ));
     }
 
     #[test]

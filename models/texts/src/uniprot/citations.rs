@@ -43,7 +43,8 @@ pub fn strip_citations(raw: &str) -> String {
 fn append(text: &mut String, part: &str) {
     let trimmed = part.trim_start();
     let first_after = trimmed.chars().nth(1);
-    let is_stop = trimmed.starts_with(['.', ',', ';', ':']) && first_after.is_none_or(|c| !c.is_alphanumeric());
+    let is_stop =
+        trimmed.starts_with(['.', ',', ';', ':']) && first_after.is_none_or(|c| !c.is_alphanumeric());
     let part = if text.is_empty() || is_stop { trimmed } else { part };
     text.push_str(part);
 }

@@ -52,7 +52,9 @@ impl FlatReader {
         let Some(draft) = draft else { return Ok(None) };
         if self.line.trim_end() != "//" {
             let name = draft.entry.entry_name.unwrap_or_default();
-            return Err(self.input.bad_line(format!("the file ends inside {name}, before its //; fetch it again")));
+            return Err(self
+                .input
+                .bad_line(format!("the file ends inside {name}, before its //; fetch it again")));
         }
         draft.finish().map(Some).map_err(|rule| self.input.bad_record(rule))
     }
@@ -136,7 +138,8 @@ impl Draft {
     /// `SEQUENCE   256 AA;  29735 MW;  B4840739BF7D4121 CRC64;`
     fn read_length(&mut self, value: &str) -> Result<(), String> {
         let number = value.split_whitespace().nth(1).and_then(|number| number.parse().ok());
-        self.stated_len = Some(number.ok_or("the SQ line states no length; it is \"SQ   SEQUENCE   256 AA; ...\"")?);
+        self.stated_len =
+            Some(number.ok_or("the SQ line states no length; it is \"SQ   SEQUENCE   256 AA; ...\"")?);
         self.is_sequence = true;
         Ok(())
     }
@@ -247,7 +250,10 @@ mod tests {
     fn symbols_lose_evidence_and_synonyms() {
         let cases = [
             ("Name=TP53; Synonyms=P53;", Some("TP53")),
-            ("Name=Dnajc5 {ECO:0000312|MGI:MGI:892995}; Synonyms=Cspalpha {ECO:0000303|PubMed:1};", Some("Dnajc5")),
+            (
+                "Name=Dnajc5 {ECO:0000312|MGI:MGI:892995}; Synonyms=Cspalpha {ECO:0000303|PubMed:1};",
+                Some("Dnajc5"),
+            ),
             ("ORFNames=FV3-001R;", None),
             ("OrderedLocusNames=b1; and Name=H4C1; Synonyms=H4/A;", Some("H4C1")),
             ("", None),

@@ -110,7 +110,8 @@ struct Sequence {
 impl RawEntry {
     fn into_entry(self) -> Result<Entry, String> {
         let go_terms = self.references.iter().filter(|reference| reference.database == "GO");
-        let go_terms = go_terms.map(|reference| reference.id.parse::<GoId>().map_err(|error| error.to_string()));
+        let go_terms =
+            go_terms.map(|reference| reference.id.parse::<GoId>().map_err(|error| error.to_string()));
         let stated_len = self.sequence.as_ref().and_then(|sequence| sequence.length);
         let (scientific_name, taxon_id) =
             self.organism.map_or((None, None), |organism| (organism.scientific_name, organism.taxon_id));

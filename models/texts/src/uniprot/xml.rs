@@ -113,11 +113,9 @@ fn wrong_xml(input: &Input, error: Error) -> TextError {
             let source = std::sync::Arc::try_unwrap(source);
             input.broken(source.unwrap_or_else(|shared| std::io::Error::other(shared)))
         }
-        error => TextError::Xml {
-            input: input.name().to_owned(),
-            record: input.record(),
-            source: Box::new(error),
-        },
+        error => {
+            TextError::Xml { input: input.name().to_owned(), record: input.record(), source: Box::new(error) }
+        }
     }
 }
 
@@ -206,13 +204,15 @@ impl Draft {
             }
             "organism/dbReference" if attribute(element, "type")?.as_deref() == Some("NCBI Taxonomy") => {
                 let id = attribute(element, "id")?.unwrap_or_default();
-                let id = id.parse().map_err(|_| Wrong::Rule("a taxon id is a number below 2^32".to_owned()))?;
+                let id =
+                    id.parse().map_err(|_| Wrong::Rule("a taxon id is a number below 2^32".to_owned()))?;
                 self.entry.taxon_id = Some(id);
             }
             "sequence" => {
                 let length = attribute(element, "length")?;
                 let length = length.map(|length| length.parse()).transpose();
-                self.stated_len = length.map_err(|_| Wrong::Rule("the length of a sequence is a number".to_owned()))?;
+                self.stated_len =
+                    length.map_err(|_| Wrong::Rule("the length of a sequence is a number".to_owned()))?;
             }
             _ => {}
         }
