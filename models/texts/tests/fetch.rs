@@ -1,4 +1,5 @@
 //! Fetching from services that behave, and from services that do not.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
 mod support;
 
@@ -85,7 +86,8 @@ async fn a_search_follows_the_cursor_to_its_end() {
 
 #[tokio::test]
 async fn links_that_lead_elsewhere_or_in_a_circle_are_refused() {
-    let links: [(fn(&Request) -> String, &str); 4] = [
+    type Link = fn(&Request) -> String;
+    let links: [(Link, &str); 4] = [
         (|_| "http://127.0.0.1:9/uniprotkb/search?cursor=2".to_owned(), "another server"),
         (
             |request| request.origin().replace("http:", "https:") + "/uniprotkb/search?cursor=2",
@@ -333,7 +335,8 @@ async fn the_api_key_goes_to_the_service_and_nowhere_else() {
         format!(r#"{{"error":"API key invalid","api-key":"{}"}}"#, request.parameter("api_key").unwrap())
     };
     let gone = "http://127.0.0.1:1/";
-    let answers: Vec<Box<dyn Fn(&Request) -> Reply + Send + Sync>> = vec![
+    type Answer = Box<dyn Fn(&Request) -> Reply + Send + Sync>;
+    let answers: Vec<Answer> = vec![
         Box::new(gene_page),
         Box::new(move |request| Reply::new(400, echo(request))),
         Box::new(move |request| Reply::new(429, echo(request))),

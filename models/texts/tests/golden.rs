@@ -1,4 +1,5 @@
 //! The readers on real data, where it is: `PROTEXT_SHARED`, or `shared` beside the repository.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
 use std::path::{Path, PathBuf};
 

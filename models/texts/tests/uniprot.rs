@@ -1,4 +1,5 @@
 //! One protein in UniProt's three formats, whole and broken.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
 use std::io::{Cursor, Read, Write};
 

@@ -150,7 +150,7 @@ mod tests {
             std::fs::write(&path, &whole[..n_bytes]).unwrap();
             assert_eq!(cache.load("GO", URL, 100), None, "{n_bytes} bytes");
         }
-        let mut flipped = whole.clone();
+        let mut flipped = whole;
         *flipped.last_mut().unwrap() ^= 1;
         std::fs::write(&path, &flipped).unwrap();
         assert_eq!(cache.load("GO", URL, 100), None);

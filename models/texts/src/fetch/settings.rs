@@ -217,7 +217,7 @@ mod tests {
             FetchSettings { ncbi_requests_per_s: Some(f64::NAN), ..plain.clone() },
             FetchSettings { uniprot_page_len: 501, ..plain.clone() },
             FetchSettings { burst: 0, ..plain.clone() },
-            FetchSettings { n_tries: 0, ..plain.clone() },
+            FetchSettings { n_tries: 0, ..plain },
         ];
         for settings in wrong {
             assert!(settings.check().is_err(), "{settings:?}");

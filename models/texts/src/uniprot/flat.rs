@@ -185,8 +185,11 @@ fn without_evidence(value: &str) -> &str {
 }
 
 fn gene_symbol(genes: &str) -> Option<String> {
-    // "Name=A; Synonyms=B; and Name=C;"
-    let names = genes.split(';').map(|part| part.trim().trim_start_matches("and ").trim_start());
+    // "Name=A; Synonyms=B; and Name=C;"; a symbol may hold a semicolon, as HvPIP2;8 does.
+    let names = genes
+        .trim_end_matches(';')
+        .split("; ")
+        .map(|part| part.trim().trim_start_matches("and ").trim_start());
     let mut symbols = names.filter_map(|part| filled(without_evidence(part.strip_prefix("Name=")?)));
     symbols.next()
 }
@@ -255,6 +258,8 @@ mod tests {
                 Some("Dnajc5"),
             ),
             ("ORFNames=FV3-001R;", None),
+            ("Name=HvPIP2;8 {ECO:0000312|EMBL:BAE02729.1};", Some("HvPIP2;8")),
+            ("Name=A;", Some("A")),
             ("OrderedLocusNames=b1; and Name=H4C1; Synonyms=H4/A;", Some("H4C1")),
             ("", None),
         ];

@@ -111,7 +111,7 @@ fn wrong_xml(input: &Input, error: Error) -> TextError {
     match error {
         Error::Io(source) => {
             let source = std::sync::Arc::try_unwrap(source);
-            input.broken(source.unwrap_or_else(|shared| std::io::Error::other(shared)))
+            input.broken(source.unwrap_or_else(std::io::Error::other))
         }
         error => {
             TextError::Xml { input: input.name().to_owned(), record: input.record(), source: Box::new(error) }
