@@ -1,0 +1,18 @@
+//! Where text about proteins and genes comes from.
+//!
+//! [`gene_text`] writes one text for a gene, as GenePT does, from its symbol, name, RefSeq summary and GO terms. [`go`]
+//! reads the Gene Ontology. [`uniprot`] reads function comments, as ProteinCLIP uses them, from UniProt's flat file,
+//! JSON and XML. [`fetch`] asks UniProt, NCBI and the GO project over the network, in pages that are kept on disk so
+//! that a broken fetch goes on where it stopped. Readers stream, take plain or gzip'd files, and hold one record in
+//! memory at a time; only [`fetch`] uses the network.
+
+mod error;
+pub mod fetch;
+pub mod gene_text;
+pub mod go;
+mod input;
+mod refseq;
+pub mod uniprot;
+
+pub use error::TextError;
+pub use refseq::tidy_summary;
