@@ -50,7 +50,10 @@ fn settings() -> ContrastiveSettings {
     }
 }
 
-fn run(checkpoint: Option<&Checkpoint>, on_epoch: &mut dyn FnMut(&Epoch) -> bool) -> Result<Trained, TrainError> {
+fn run(
+    checkpoint: Option<&Checkpoint>,
+    on_epoch: &mut dyn FnMut(&Epoch) -> bool,
+) -> Result<Trained, TrainError> {
     train(&pairs(0, 600), &pairs(10_000, 100), &settings(), checkpoint, on_epoch)
 }
 

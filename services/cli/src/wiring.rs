@@ -74,7 +74,7 @@ pub(crate) fn start_embedder_on(
     max_queued_tokens: Option<usize>,
     with_projection: bool,
 ) -> anyhow::Result<Embedder> {
-    let model = registry.ready(&args.encoder)?;
+    let model = registry.ready_to_run(&args.encoder)?;
     let encoder = open_encoder(runtime, &model, args.device)?;
     let projection =
         if with_projection { open_projection(registry.cache(), runtime, args, &encoder)? } else { None };

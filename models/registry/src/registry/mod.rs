@@ -114,6 +114,17 @@ impl Registry {
         Ok(ReadyModel { manifest: manifest.clone(), files, onnx: folder.join("model.onnx") })
     }
 
+    /// As [`Registry::ready`], with the graph's bytes held against the hash that was taken when it was written: for
+    /// callers that are about to run it.
+    ///
+    /// # Errors
+    /// [`RegistryError::Corrupt`] if they changed; otherwise as [`Registry::ready`].
+    pub fn ready_to_run(&self, id: &str) -> Result<ReadyModel, RegistryError> {
+        let ready = self.ready(id)?;
+        verify_folder(id, ready.onnx.parent().unwrap_or(Path::new(".")))?;
+        Ok(ready)
+    }
+
     /// Fetches what is missing, converts what is not converted; instant when all is here. Temporary files that killed
     /// runs left more than a day ago are removed.
     ///

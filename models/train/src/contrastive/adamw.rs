@@ -78,7 +78,8 @@ mod tests {
                 let gradient = 2.0 * expected[i];
                 first[i] = 0.9 * first[i] + 0.1 * gradient;
                 second[i] = 0.999 * second[i] + 0.001 * gradient * gradient;
-                let (m, v) = (first[i] / (1.0 - 0.9_f64.powi(step)), second[i] / (1.0 - 0.999_f64.powi(step)));
+                let (m, v) =
+                    (first[i] / (1.0 - 0.9_f64.powi(step)), second[i] / (1.0 - 0.999_f64.powi(step)));
                 expected[i] = expected[i] * (1.0 - 0.01 * 0.1) - 0.01 * m / (v.sqrt() + 1e-8);
             }
         }

@@ -70,29 +70,33 @@ impl Checkpoint {
         }
         let state = serde_json::to_string(&state).expect("a state is plain data");
         let metadata = Some(HashMap::from([(STATE.to_owned(), state)]));
-        let bytes = safetensors::serialize(&tensors, metadata).map_err(|error| self.unusable(error))?;
+        let bytes = safetensors::serialize(&tensors, metadata).map_err(|error| self.unusable(&error))?;
         self.replace(&bytes).map_err(|error| self.unwritable(error))
     }
 
     /// Restores a run, if there is a file. False: there was none.
-    pub(super) fn restore(&self, run: &mut RunState, settings: &ContrastiveSettings) -> Result<bool, TrainError> {
+    pub(super) fn restore(
+        &self,
+        run: &mut RunState,
+        settings: &ContrastiveSettings,
+    ) -> Result<bool, TrainError> {
         let bytes = match std::fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(self.unusable(error)),
+            Err(error) => return Err(self.unusable(&error)),
         };
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| self.unusable(error))?;
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| self.unusable(&error))?;
         let state = metadata.metadata().as_ref().and_then(|map| map.get(STATE));
-        let state = state.ok_or_else(|| self.unusable("it is no checkpoint"))?;
-        let state: State = serde_json::from_str(state).map_err(|error| self.unusable(error))?;
+        let state = state.ok_or_else(|| self.unusable(&"it is no checkpoint"))?;
+        let state: State = serde_json::from_str(state).map_err(|error| self.unusable(&error))?;
         if state.settings != *settings || state.data != self.data {
-            return Err(self.unusable("it belongs to other data or settings"));
+            return Err(self.unusable(&"it belongs to other data or settings"));
         }
         let mut tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)?;
         let device = run.vars[0].device().clone();
         let mut take = |name: String| match tensors.remove(&name) {
             Some(tensor) => Ok(tensor.to_device(&device)?),
-            None => Err(self.unusable(format!("tensor {name} is missing"))),
+            None => Err(self.unusable(&format!("tensor {name} is missing"))),
         };
         let mut moments = Vec::new();
         for (index, var) in run.vars.iter().enumerate() {
@@ -114,7 +118,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    fn unusable(&self, rule: impl ToString) -> TrainError {
+    fn unusable(&self, rule: &dyn ToString) -> TrainError {
         TrainError::Checkpoint { path: self.path.clone(), rule: rule.to_string() }
     }
 

@@ -30,7 +30,9 @@ pub enum TrainError {
         found: usize,
     },
     /// Not one batch.
-    #[error("{n_pairs} training pairs are fewer than one batch of {batch_size}; give more pairs, or a smaller --batch-size")]
+    #[error(
+        "{n_pairs} training pairs are fewer than one batch of {batch_size}; give more pairs, or a smaller --batch-size"
+    )]
     FewerThanABatch {
         /// Pairs given.
         n_pairs: usize,

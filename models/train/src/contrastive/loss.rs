@@ -24,7 +24,12 @@ pub(super) fn targets(proteins: &[u32], texts: &[u32], device: &Device) -> Resul
 }
 
 /// Mean cross-entropy of both directions. `scale` is the inverse temperature, a scalar.
-pub(super) fn info_nce(proteins: &Tensor, texts: &Tensor, scale: &Tensor, targets: &Tensor) -> Result<Tensor> {
+pub(super) fn info_nce(
+    proteins: &Tensor,
+    texts: &Tensor,
+    scale: &Tensor,
+    targets: &Tensor,
+) -> Result<Tensor> {
     let logits = proteins.matmul(&texts.t()?)?.broadcast_mul(scale)?;
     // Belonging together is symmetric and rows of both directions count the same partners.
     let by_protein = cross_entropy(&logits, targets)?;
@@ -58,7 +63,8 @@ mod tests {
         let dot = |i: usize, j: usize| {
             scale * (0..2).map(|d| f64::from(proteins[i][d]) * f64::from(texts[j][d])).sum::<f64>()
         };
-        let is_pair = |i: usize, j: usize| sequence_keys[i] == sequence_keys[j] || text_keys[i] == text_keys[j];
+        let is_pair =
+            |i: usize, j: usize| sequence_keys[i] == sequence_keys[j] || text_keys[i] == text_keys[j];
         let mut expected = 0.0;
         for i in 0..n {
             let n_positive = (0..n).filter(|&j| is_pair(i, j)).count() as f64;

@@ -188,7 +188,9 @@ impl<'a> Run<'a> {
             let rows = self.towers[side].forward(&self.validation[side], None)?;
             let shape = rows.dims2()?;
             let values = rows.flatten_all()?.to_vec1::<f32>()?;
-            Ok::<_, TrainError>(Array2::from_shape_vec(shape, values).expect("as many values as the shape says"))
+            Ok::<_, TrainError>(
+                Array2::from_shape_vec(shape, values).expect("as many values as the shape says"),
+            )
         };
         let (proteins, texts) = (project(0)?, project(1)?);
         let found = ranks(&proteins.view(), &texts.view());
@@ -222,10 +224,9 @@ fn check(training: &Pairs, validation: &Pairs, settings: &ContrastiveSettings) -
             return Err(TrainError::Uneven { n_proteins, n_texts, n_keys });
         }
     }
-    for (what, training, validation) in [
-        ("protein", &training.proteins, &validation.proteins),
-        ("text", &training.texts, &validation.texts),
-    ] {
+    for (what, training, validation) in
+        [("protein", &training.proteins, &validation.proteins), ("text", &training.texts, &validation.texts)]
+    {
         let (expected, found) = (training.ncols(), validation.ncols());
         if expected != found {
             return Err(TrainError::Width { what, expected, found });
@@ -256,12 +257,7 @@ fn check_settings(settings: &ContrastiveSettings) -> Result<(), TrainError> {
         ("n_epochs", settings.n_epochs as f64, settings.n_epochs >= 1, positive),
         ("patience", settings.patience as f64, settings.patience >= 1, positive),
         ("batch_size", settings.batch_size as f64, settings.batch_size >= 2, "at least 2"),
-        (
-            "dropout",
-            f64::from(settings.dropout),
-            (0.0..1.0).contains(&settings.dropout),
-            "from 0 to below 1",
-        ),
+        ("dropout", f64::from(settings.dropout), (0.0..1.0).contains(&settings.dropout), "from 0 to below 1"),
         ("learning_rate", settings.learning_rate, settings.learning_rate > 0.0, "above 0"),
         ("weight_decay", settings.weight_decay, settings.weight_decay >= 0.0, "0 or more"),
         ("warm_up", settings.warm_up, (0.0..=1.0).contains(&settings.warm_up), "from 0 to 1"),
