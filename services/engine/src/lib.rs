@@ -5,6 +5,7 @@
 
 pub mod align;
 pub mod batcher;
+pub mod cached_rows;
 mod embed_records;
 mod embedder;
 mod engine;
@@ -13,6 +14,7 @@ pub mod eval;
 pub mod input;
 pub mod m8;
 pub mod output;
+pub mod row_cache;
 pub mod search;
 
 pub use batcher::{Batcher, BatcherSettings};

@@ -111,20 +111,19 @@ impl TowerWeights {
         let mean = graph.f32("mean", [self.n_inputs()], self.mean.to_vec());
         let mut x = graph.sub(&rows, &mean);
         for (index, layer) in self.hidden.iter().enumerate() {
-            graph.set_scope(format!("hidden.{}", index + 1));
-            let linear = linear(&mut graph, &layer.dense);
+            let scope = format!("hidden.{}", index + 1);
+            let linear = linear(&mut graph, &scope, &layer.dense);
             let product = graph.gemm(&x, &linear);
             let activated = graph.gelu(&product);
             let width = [layer.scale.len()];
             let norm = LayerNorm {
-                weight: graph.f32("scale", width, layer.scale.to_vec()),
-                bias: graph.f32("shift", width, layer.shift.to_vec()),
+                weight: graph.f32(&format!("{scope}.scale"), width, layer.scale.to_vec()),
+                bias: graph.f32(&format!("{scope}.shift"), width, layer.shift.to_vec()),
                 epsilon: NORM_EPSILON as f32,
             };
             x = graph.layer_norm(&activated, &norm);
         }
-        graph.set_scope("last");
-        let linear = linear(&mut graph, &self.last);
+        let linear = linear(&mut graph, "last", &self.last);
         let product = graph.gemm(&x, &linear);
         let vectors = graph.unit_norm(&product);
         graph.output("vectors", &vectors, ElementType::Float32, [Dim::from("batch"), self.dim().into()]);
@@ -132,12 +131,13 @@ impl TowerWeights {
     }
 }
 
-fn linear(graph: &mut GraphBuilder<'_>, layer: &DenseLayer) -> Linear {
+fn linear(graph: &mut GraphBuilder<'_>, scope: &str, layer: &DenseLayer) -> Linear {
+    graph.set_scope(scope);
     let (n_inputs, n_outputs) = layer.weight.dim();
     let halves: Vec<f16> = layer.weight.iter().map(|&value| f16::from_f32(value)).collect();
-    let halves: Value = graph.f16("weight", [n_inputs, n_outputs], halves);
+    let halves: Value = graph.f16(&format!("{scope}.weight"), [n_inputs, n_outputs], halves);
     let weight = graph.cast(&halves, ElementType::Float32);
-    Linear { weight, bias: graph.f32("bias", [n_outputs], layer.bias.to_vec()) }
+    Linear { weight, bias: graph.f32(&format!("{scope}.bias"), [n_outputs], layer.bias.to_vec()) }
 }
 
 /// Exact GELU, by candle's error function.

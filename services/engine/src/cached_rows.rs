@@ -1,0 +1,110 @@
+//! Rows of a list of records, from the row cache where it has them, else encoded and kept: for training and evaluation.
+
+use std::collections::HashSet;
+
+use ndarray::Array2;
+use protext_core::RowKind;
+
+use crate::embed_records::{EmbedRecordsSettings, FailedRecord, embed_records};
+use crate::embedder::Embedder;
+use crate::error::EngineError;
+use crate::input::{InputRecord, Payload};
+use crate::row_cache::{ContentKey, RowCache, RowCacheError};
+
+/// Rows that are kept together; what a kill can lose.
+const KEEP_TOGETHER: usize = 64;
+
+/// Rows could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum RowsError {
+    /// The encoder has no such rows.
+    #[error("{encoder} has no rows of the kind {kind:?}")]
+    NoSuchRows {
+        /// Encoder id.
+        encoder: String,
+        /// The kind asked for.
+        kind: RowKind,
+    },
+    /// A record was refused.
+    #[error(transparent)]
+    Record(Box<FailedRecord>),
+    /// The cache failed.
+    #[error(transparent)]
+    Cache(#[from] RowCacheError),
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The caller asked to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// A record by name and content, for [`rows_of`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedContent {
+    /// Its id, for errors.
+    pub id: String,
+    /// Sequence or text.
+    pub payload: Payload,
+}
+
+/// The rows of `records` in their order, `[n, dim]`. `on_row` hears the length of each content that was encoded now,
+/// and ends the run by answering false; what was encoded until then is kept.
+///
+/// # Errors
+/// [`RowsError`].
+pub fn rows_of(
+    embedder: &Embedder,
+    cache: &mut RowCache,
+    kind: RowKind,
+    records: &[NamedContent],
+    settings: &EmbedRecordsSettings,
+    mut on_row: impl FnMut(usize) -> bool,
+) -> Result<Array2<f32>, RowsError> {
+    let encoder = embedder.encoder();
+    let no_such_rows = || RowsError::NoSuchRows { encoder: encoder.id().to_owned(), kind };
+    let dim = encoder.space(kind).ok_or_else(no_such_rows)?.dim;
+    let key = |record: &NamedContent| ContentKey::of(record.payload.as_str(), settings.options.long);
+    let mut seen = HashSet::new();
+    let missing = records.iter().enumerate().filter(|(_, record)| {
+        let key = key(record);
+        cache.get(&key).is_none() && seen.insert(key)
+    });
+    let missing: Vec<InputRecord> = missing.map(|(index, record)| as_input(index, record)).collect();
+    let mut fresh = Vec::new();
+    embed_records(embedder, "records", missing.into_iter().map(Ok), settings, |outcome| {
+        let done = outcome.map_err(|failed| RowsError::Record(Box::new(failed)))?;
+        let row = done.encoded.row(kind).ok_or_else(no_such_rows)?;
+        fresh.push((
+            ContentKey::of(done.record.payload.as_str(), settings.options.long),
+            row.as_slice().to_vec(),
+        ));
+        let go_on = on_row(done.content.len());
+        if fresh.len() >= KEEP_TOGETHER || !go_on {
+            cache.append(&fresh)?;
+            fresh.clear();
+        }
+        if go_on { Ok(()) } else { Err(RowsError::Stopped) }
+    })?;
+    cache.append(&fresh)?;
+    let mut values = Vec::with_capacity(records.len() * dim);
+    for record in records {
+        let row = cache.get(&key(record));
+        values.extend(row.ok_or(EngineError::WorkerLost)?);
+    }
+    Ok(Array2::from_shape_vec((records.len(), dim), values).expect("every row is as wide as the space"))
+}
+
+fn as_input(index: usize, record: &NamedContent) -> InputRecord {
+    InputRecord {
+        number: index as u64 + 1,
+        id: record.id.clone(),
+        entry_name: None,
+        description: String::new(),
+        payload: record.payload.clone(),
+        organism: None,
+        taxon_id: None,
+        gene: None,
+        metadata: Vec::new(),
+    }
+}
