@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::space::{RowKind, Space};
+use crate::space::{Fingerprint, RowKind, Space};
 
 /// The card of a projection, `card.toml` beside its `head.onnx`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,4 +46,63 @@ pub struct CardData {
     pub n_rows: usize,
     /// sha256 of the file.
     pub sha256: String,
+}
+
+/// The card of two towers, `card.toml` beside `protein.onnx` and `text.onnx`: one joint space, reached from both sides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JointCard {
+    /// Unique name; also the name of the joint space.
+    pub id: String,
+    /// Width of the joint space.
+    pub dim: usize,
+    /// How it was made, with its parameters.
+    pub method: String,
+    /// How a text is prepared before it is embedded; queries are taken as they are.
+    pub text_recipe: String,
+    /// Command that gave the metrics.
+    pub measured_by: String,
+    /// The tower of proteins.
+    pub protein: TowerCard,
+    /// The tower of texts.
+    pub text: TowerCard,
+    /// What they were trained on.
+    pub data: CardData,
+    /// Figures on held-out data, by name.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// One side of a [`JointCard`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TowerCard {
+    /// Encoder whose rows it reads.
+    pub encoder: String,
+    /// Which row it reads.
+    pub row_kind: RowKind,
+    /// sha256 of its graph.
+    pub sha256: String,
+    /// The space of those rows.
+    pub input_space: Space,
+}
+
+impl JointCard {
+    /// The joint space: its identity depends on both towers and on what they read.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        let sides = [&self.protein, &self.text];
+        let parts = sides.map(|tower| [tower.input_space.fingerprint.to_string(), tower.sha256.clone()]);
+        let parts = std::iter::once("joint".to_owned()).chain(parts.into_iter().flatten());
+        Space { name: self.id.clone(), dim: self.dim, fingerprint: Fingerprint::of(parts) }
+    }
+}
+
+impl ProjectionCard {
+    /// The space that it leads to.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        let input = self.input_space.fingerprint.to_string();
+        let fingerprint = Fingerprint::of(["projection", &input, &self.head_sha256]);
+        Space { name: self.id.clone(), dim: self.dim, fingerprint }
+    }
 }

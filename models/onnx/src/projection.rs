@@ -5,9 +5,7 @@ use std::sync::Mutex;
 
 use ort::session::Session;
 use ort::value::TensorRef;
-use protext_core::{
-    EncoderRow, Fingerprint, JointVector, Projection, ProjectionError, RowKind, Space, VectorError,
-};
+use protext_core::{EncoderRow, JointVector, Projection, ProjectionError, RowKind, Space, VectorError};
 
 use crate::error::ModelError;
 use crate::runtime::OnnxRuntime;
@@ -20,20 +18,17 @@ pub struct ProjectionSpec {
     pub id: String,
     /// The graph: input `rows` `[batch, in]`, output `vectors` `[batch, out]`.
     pub onnx: PathBuf,
-    /// Its sha256, which enters the space's fingerprint.
-    pub sha256: String,
     /// Which encoder row it reads.
     pub row_kind: RowKind,
     /// The encoder space it was trained on.
     pub input_space: Space,
-    /// Width of the joint space.
-    pub dim: usize,
+    /// The space that it leads to, as its card says.
+    pub space: Space,
 }
 
 /// A loaded projection. Rows are cheap next to encoding, so one session serves all callers in turn.
 pub struct OnnxProjection {
     spec: ProjectionSpec,
-    space: Space,
     session: Mutex<Session>,
 }
 
@@ -51,17 +46,14 @@ impl OnnxProjection {
         };
         let widths = [
             (width(session.inputs(), "input", "rows")?, spec.input_space.dim),
-            (width(session.outputs(), "output", "vectors")?, spec.dim),
+            (width(session.outputs(), "output", "vectors")?, spec.space.dim),
         ];
         for (found, expected) in widths {
             if found != expected as i64 {
                 return Err(ModelError::Dim { path: spec.onnx.clone(), expected, found });
             }
         }
-        let fingerprint =
-            Fingerprint::of(["projection", &spec.input_space.fingerprint.to_string(), &spec.sha256]);
-        let space = Space { name: spec.id.clone(), dim: spec.dim, fingerprint };
-        Ok(Self { spec, space, session: Mutex::new(session) })
+        Ok(Self { spec, session: Mutex::new(session) })
     }
 
     fn run(&self, rows: &[f32], n_rows: usize) -> ort::Result<Vec<f32>> {
@@ -86,7 +78,7 @@ impl Projection for OnnxProjection {
     }
 
     fn space(&self) -> &Space {
-        &self.space
+        &self.spec.space
     }
 
     fn project(&self, rows: &[&EncoderRow]) -> Result<Vec<JointVector>, ProjectionError> {
@@ -111,6 +103,6 @@ impl Projection for OnnxProjection {
         let unit = |(row, values): (usize, &[f32])| {
             JointVector::normalized(values.to_vec()).map_err(|source| ProjectionError::Vector { row, source })
         };
-        vectors.chunks_exact(self.spec.dim).enumerate().map(unit).collect()
+        vectors.chunks_exact(self.spec.space.dim).enumerate().map(unit).collect()
     }
 }

@@ -1,8 +1,8 @@
 //! The heads that ship: part of the binary, unpacked into the cache when first used.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use protext_core::card::ProjectionCard;
+use protext_core::card::{JointCard, ProjectionCard};
 use sha2::{Digest, Sha256};
 
 use crate::cache::Cache;
@@ -33,7 +33,7 @@ pub struct ReadyHead {
 /// [`RegistryError::Manifest`] if the card does not fit its file, [`RegistryError::Cache`].
 pub fn projection_for(cache: &Cache, encoder: &str) -> Result<Option<ReadyHead>, RegistryError> {
     for shipped in SHIPPED {
-        let card = parse(shipped.card, "shipped card")?;
+        let card: ProjectionCard = parse(shipped.card, "shipped card")?;
         if card.encoder != encoder {
             continue;
         }
@@ -56,11 +56,11 @@ pub fn projection_for(cache: &Cache, encoder: &str) -> Result<Option<ReadyHead>,
 ///
 /// # Errors
 /// [`RegistryError::Read`], [`RegistryError::Manifest`], or [`RegistryError::Corrupt`] if the hash does not fit.
-pub fn projection_from_folder(folder: &std::path::Path) -> Result<ReadyHead, RegistryError> {
+pub fn projection_from_folder(folder: &Path) -> Result<ReadyHead, RegistryError> {
     let unreadable = |path: PathBuf| |source| RegistryError::Read { path, source };
     let (card_path, onnx) = (folder.join("card.toml"), folder.join("head.onnx"));
     let text = std::fs::read_to_string(&card_path).map_err(unreadable(card_path.clone()))?;
-    let card = parse(&text, &card_path.display().to_string())?;
+    let card: ProjectionCard = parse(&text, &card_path.display().to_string())?;
     let found = crate::cache::sha256_of(&onnx).map_err(unreadable(onnx.clone()))?;
     if found != card.head_sha256 {
         return Err(RegistryError::Corrupt { id: card.id, path: onnx, expected: card.head_sha256, found });
@@ -68,7 +68,41 @@ pub fn projection_from_folder(folder: &std::path::Path) -> Result<ReadyHead, Reg
     Ok(ReadyHead { card, onnx })
 }
 
-fn parse(text: &str, name: &str) -> Result<ProjectionCard, RegistryError> {
+/// Two towers that can be opened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadyTowers {
+    /// Their card.
+    pub card: JointCard,
+    /// The graph of the protein tower.
+    pub protein: PathBuf,
+    /// The graph of the text tower.
+    pub text: PathBuf,
+}
+
+/// Opens two towers from a folder with `card.toml`, `protein.onnx` and `text.onnx`.
+///
+/// # Errors
+/// [`RegistryError::Read`], [`RegistryError::Manifest`], or [`RegistryError::Corrupt`] if a hash does not fit.
+pub fn towers_from_folder(folder: &Path) -> Result<ReadyTowers, RegistryError> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        |source| RegistryError::Read { path, source }
+    };
+    let card_path = folder.join("card.toml");
+    let text = std::fs::read_to_string(&card_path).map_err(unreadable(&card_path))?;
+    let card: JointCard = parse(&text, &card_path.display().to_string())?;
+    let towers = ReadyTowers { protein: folder.join("protein.onnx"), text: folder.join("text.onnx"), card };
+    for (path, tower) in [(&towers.protein, &towers.card.protein), (&towers.text, &towers.card.text)] {
+        let found = crate::cache::sha256_of(path).map_err(unreadable(path))?;
+        if found != tower.sha256 {
+            let (id, expected) = (towers.card.id.clone(), tower.sha256.clone());
+            return Err(RegistryError::Corrupt { id, path: path.clone(), expected, found });
+        }
+    }
+    Ok(towers)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> Result<T, RegistryError> {
     toml::from_str(text)
         .map_err(|error| RegistryError::Manifest { name: name.to_owned(), rule: error.to_string() })
 }

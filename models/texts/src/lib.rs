@@ -8,6 +8,7 @@
 
 mod error;
 pub mod fetch;
+mod function_text;
 pub mod gene_text;
 pub mod go;
 mod input;
@@ -15,4 +16,5 @@ mod refseq;
 pub mod uniprot;
 
 pub use error::TextError;
+pub use function_text::function_text;
 pub use refseq::tidy_summary;

