@@ -23,8 +23,8 @@ mod vector_index;
 mod vector_table;
 
 pub use collection::{
-    AUTO_EXACT_MAX_ROWS, Collection, CollectionBuilder, CollectionInfo, Hit, IndexDescription, IndexKind,
-    MAX_ID_BYTES, Record,
+    AUTO_EXACT_MAX_ROWS, Collection, CollectionBuilder, CollectionInfo, FurtherSpace, Hit, IndexDescription,
+    IndexKind, MAX_ID_BYTES, Record,
 };
 pub use error::{GraphFault, IndexError, SnapshotError};
 pub use exact::ExactIndex;

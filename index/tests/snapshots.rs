@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use protext_core::{Fingerprint, JointVector, Space};
 use protext_index::{
-    Collection, HnswParams, IndexKind, OpenOptions, SearchParams, SnapshotError, Verify, inspect, verify,
+    Collection, CollectionBuilder, HnswParams, IndexError, IndexKind, OpenOptions, Record, SearchParams,
+    SnapshotError, Verify, inspect, verify,
 };
 use sha2::{Digest, Sha256};
 use support::{clustered, collection, space};
@@ -214,6 +216,35 @@ fn info_and_verify_describe_what_is_there() {
     assert!(damaged[0].problem.as_ref().unwrap().contains("sha256"));
     assert_eq!(report.leftovers, ["snapshot-000007.partial"]);
     serde_json::to_string(&report).unwrap();
+}
+
+#[test]
+fn a_collection_in_two_spaces_answers_in_each_and_refuses_others() {
+    let spaces = [space(2), Space { name: "other".into(), dim: 3, fingerprint: Fingerprint::of(["other"]) }];
+    let mut builder = CollectionBuilder::new(spaces[0].clone(), IndexKind::Exact).unwrap();
+    builder.add_space(spaces[1].clone()).unwrap();
+    for (id, main, other) in [("a", [1.0, 0.0], [0.0, 0.0, 1.0]), ("b", [0.0, 1.0], [1.0, 0.0, 0.0])] {
+        let vector = |values: &[f32]| JointVector::normalized(values.to_vec()).unwrap();
+        let record = Record { id: id.into(), ..Record::default() };
+        builder.push_in_all(record, &[&vector(&main), &vector(&other)]).unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    builder.build(&mut |_| {}).unwrap().save(dir.path()).unwrap();
+    let collection = Collection::open(dir.path()).unwrap();
+    assert_eq!(collection.spaces().cloned().collect::<Vec<_>>(), spaces);
+    assert_eq!(inspect(dir.path()).unwrap().further[0].space, spaces[1]);
+    let first = |space: &Space, values: &[f32]| {
+        let query = JointVector::normalized(values.to_vec()).unwrap();
+        collection.search(space, &query, &SearchParams::new(1)).unwrap()[0].record.id.clone()
+    };
+    assert_eq!(
+        (first(&spaces[0], &[1.0, 0.1]), first(&spaces[1], &[1.0, 0.1, 0.0])),
+        ("a".into(), "b".into())
+    );
+    let foreign = Space { fingerprint: Fingerprint::of(["foreign"]), ..spaces[1].clone() };
+    let query = JointVector::normalized(vec![1.0, 0.0, 0.0]).unwrap();
+    let refused = collection.search(&foreign, &query, &SearchParams::new(1)).unwrap_err();
+    assert!(matches!(refused, IndexError::Space(_)), "{refused}");
 }
 
 #[test]

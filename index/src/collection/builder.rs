@@ -34,7 +34,8 @@ pub enum IndexKind {
 pub struct CollectionBuilder {
     kind: IndexKind,
     records: RecordTable,
-    table: VectorTable,
+    /// One a space, the main one first.
+    tables: Vec<VectorTable>,
     metadata: BTreeMap<String, String>,
 }
 
@@ -47,8 +48,21 @@ impl CollectionBuilder {
         if let IndexKind::Hnsw(params) = kind {
             params.validate()?;
         }
-        let table = VectorTable::new(space)?;
-        Ok(Self { kind, records: RecordTable::default(), table, metadata: BTreeMap::new() })
+        let tables = vec![VectorTable::new(space)?];
+        Ok(Self { kind, records: RecordTable::default(), tables, metadata: BTreeMap::new() })
+    }
+
+    /// Adds a further space; called before the first record.
+    ///
+    /// # Errors
+    /// [`IndexError::NoComponents`].
+    ///
+    /// # Panics
+    /// If there are records already.
+    pub fn add_space(&mut self, space: Space) -> Result<(), IndexError> {
+        assert!(self.is_empty(), "spaces are added before records");
+        self.tables.push(VectorTable::new(space)?);
+        Ok(())
     }
 
     /// Appends a record, which gets the next row. Nothing changes if it is refused.
@@ -57,9 +71,27 @@ impl CollectionBuilder {
     /// [`IndexError::WrongDim`], [`IndexError::EmptyId`], [`IndexError::LongId`], [`IndexError::DuplicateId`],
     /// [`IndexError::TooManyRows`].
     pub fn push(&mut self, record: Record, vector: &JointVector) -> Result<u32, IndexError> {
-        self.table.ensure_fits(vector)?;
+        self.push_in_all(record, &[vector])
+    }
+
+    /// Adds a record with its vector in every space, in their order.
+    ///
+    /// # Errors
+    /// As [`CollectionBuilder::push`]; nothing is added then.
+    ///
+    /// # Panics
+    /// If there are not as many vectors as spaces.
+    pub fn push_in_all(&mut self, record: Record, vectors: &[&JointVector]) -> Result<u32, IndexError> {
+        assert_eq!(vectors.len(), self.tables.len(), "one vector a space");
+        for (table, vector) in self.tables.iter().zip(vectors) {
+            table.ensure_fits(vector)?;
+        }
         self.records.push(record)?;
-        self.table.push(vector)
+        let mut row = 0;
+        for (table, vector) in self.tables.iter_mut().zip(vectors) {
+            row = table.push(vector)?;
+        }
+        Ok(row)
     }
 
     /// Notes where the collection comes from: encoder id, projection id, hash of the input file.
@@ -70,13 +102,13 @@ impl CollectionBuilder {
     /// Records taken so far.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.records.as_slice().len()
     }
 
     /// True before the first record.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.records.as_slice().is_empty()
     }
 
     /// Builds the index. `progress` is told how many rows are in, now and then and at the end.
@@ -84,22 +116,24 @@ impl CollectionBuilder {
     /// # Errors
     /// [`IndexError::Graph`] if the graph builder breaks its own rules.
     pub fn build(self, progress: &mut dyn FnMut(usize)) -> Result<Collection, IndexError> {
-        let n_rows = self.table.len();
-        let table = Arc::new(self.table);
+        let n_rows = self.records.as_slice().len();
         let params = match self.kind {
             IndexKind::Exact => None,
             IndexKind::Hnsw(params) => Some(params),
             IndexKind::Auto => (n_rows > AUTO_EXACT_MAX_ROWS).then(HnswParams::default),
         };
-        let index = match params {
-            Some(params) => StoredIndex::Hnsw(HnswIndex::build(table, params, progress)?),
-            None => {
-                progress(n_rows);
-                StoredIndex::Exact(ExactIndex::new(table))
-            }
-        };
+        let mut indexes = Vec::with_capacity(self.tables.len());
+        for table in self.tables.into_iter().map(Arc::new) {
+            indexes.push(match params {
+                Some(params) => StoredIndex::Hnsw(HnswIndex::build(table, params, progress)?),
+                None => {
+                    progress(n_rows);
+                    StoredIndex::Exact(ExactIndex::new(table))
+                }
+            });
+        }
         // A clock set before 1970 is not worth failing for.
         let created_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        Ok(Collection { records: self.records, index, created_unix_s, metadata: self.metadata })
+        Ok(Collection { records: self.records, indexes, created_unix_s, metadata: self.metadata })
     }
 }

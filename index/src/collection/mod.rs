@@ -1,4 +1,7 @@
-//! Collections: records, their vectors and an index over them, in one space.
+//! Collections: records, their vectors and an index over them, in one space or several.
+//!
+//! The first space is the main one, whose vectors every record has; further spaces hold other vectors of the same
+//! records, such as the joint space beside the protein space. A query is answered in the space it lives in.
 //!
 //! Made by a [`CollectionBuilder`], written with [`Collection::save`] and read with [`Collection::open`]
 //! (the files are described in [`crate::snapshot`]). A collection in memory never changes.
@@ -27,7 +30,8 @@ use crate::vector_table::VectorTable;
 #[derive(Debug, Clone)]
 pub struct Collection {
     pub(crate) records: RecordTable,
-    pub(crate) index: StoredIndex,
+    /// One a space, the main one first.
+    pub(crate) indexes: Vec<StoredIndex>,
     pub(crate) created_unix_s: u64,
     pub(crate) metadata: BTreeMap<String, String>,
 }
@@ -40,6 +44,13 @@ pub(crate) enum StoredIndex {
 }
 
 impl StoredIndex {
+    fn as_index(&self) -> &dyn VectorIndex {
+        match self {
+            StoredIndex::Exact(index) => index,
+            StoredIndex::Hnsw(index) => index,
+        }
+    }
+
     pub(crate) fn table(&self) -> &VectorTable {
         match self {
             StoredIndex::Exact(index) => index.table(),
@@ -76,16 +87,28 @@ pub enum IndexDescription {
 /// What there is to know about a collection without its records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CollectionInfo {
-    /// Space of its vectors.
+    /// Main space of its vectors.
     pub space: Space,
     /// Records.
     pub n_records: u64,
-    /// Its index.
+    /// The index of the main space.
     pub index: IndexDescription,
+    /// Further spaces with their indexes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<FurtherSpace>,
     /// When it was built, in seconds since 1970.
     pub created_unix_s: u64,
     /// Where it comes from: encoder id, projection id, hash of the input file.
     pub metadata: BTreeMap<String, String>,
+}
+
+/// A space beside the main one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FurtherSpace {
+    /// Space of the vectors.
+    pub space: Space,
+    /// Their index.
+    pub index: IndexDescription,
 }
 
 /// One answer of a collection.
@@ -133,25 +156,46 @@ impl Collection {
         CollectionInfo {
             space: self.space().clone(),
             n_records: self.len() as u64,
-            index: self.index.describe(),
+            index: self.indexes[0].describe(),
+            further: self.indexes[1..]
+                .iter()
+                .map(|index| FurtherSpace {
+                    space: index.as_index().space().clone(),
+                    index: index.describe(),
+                })
+                .collect(),
             created_unix_s: self.created_unix_s,
             metadata: self.metadata.clone(),
         }
     }
 
-    /// Space of the vectors.
+    /// The main space.
     #[must_use]
     pub fn space(&self) -> &Space {
         self.index().space()
     }
 
-    /// The index; row `i` is `records()[i]`.
+    /// Every space, the main one first.
+    pub fn spaces(&self) -> impl Iterator<Item = &Space> {
+        self.indexes.iter().map(|index| index.as_index().space())
+    }
+
+    /// The index of the main space; row `i` is `records()[i]`.
     #[must_use]
     pub fn index(&self) -> &dyn VectorIndex {
-        match &self.index {
-            StoredIndex::Exact(index) => index,
-            StoredIndex::Hnsw(index) => index,
-        }
+        self.indexes[0].as_index()
+    }
+
+    /// The index of a space.
+    ///
+    /// # Errors
+    /// [`IndexError::Space`] naming the main space if the collection has no vectors in that one.
+    pub fn index_in(&self, space: &Space) -> Result<&dyn VectorIndex, IndexError> {
+        let mut indexes = self.indexes.iter().map(StoredIndex::as_index);
+        let found = indexes.find(|index| index.space().fingerprint == space.fingerprint);
+        let index = found.unwrap_or_else(|| self.index());
+        index.space().ensure_same("the collection", space, "the query")?;
+        Ok(index)
     }
 
     /// The records, in the order in which they came.
@@ -178,7 +222,7 @@ impl Collection {
         self.records.row_of(id)
     }
 
-    /// Vector of the record with this id.
+    /// Vector of the record with this id in the main space.
     ///
     /// # Errors
     /// [`IndexError::UnknownId`].
@@ -190,15 +234,14 @@ impl Collection {
     /// The records nearest to a query of `query_space`.
     ///
     /// # Errors
-    /// [`IndexError::Space`] for another space, otherwise as [`VectorIndex::search`].
+    /// [`IndexError::Space`] for a space that it has no vectors in, otherwise as [`VectorIndex::search`].
     pub fn search(
         &self,
         query_space: &Space,
         query: &JointVector,
         params: &SearchParams<'_>,
     ) -> Result<Vec<Hit<'_>>, IndexError> {
-        self.space().ensure_same("the collection", query_space, "the query")?;
-        Ok(self.hits(&self.index().search(query, params)?))
+        Ok(self.hits(&self.index_in(query_space)?.search(query, params)?))
     }
 
     /// The records nearest to each query, in the order of the queries, searched in parallel.
@@ -211,8 +254,7 @@ impl Collection {
         queries: &[JointVector],
         params: &SearchParams<'_>,
     ) -> Result<Vec<Vec<Hit<'_>>>, IndexError> {
-        self.space().ensure_same("the collection", query_space, "the query")?;
-        let found = self.index().search_batch(queries, params)?;
+        let found = self.index_in(query_space)?.search_batch(queries, params)?;
         Ok(found.iter().map(|neighbours| self.hits(neighbours)).collect())
     }
 

@@ -34,7 +34,7 @@ pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Err
 /// Writes a new file and syncs it.
 pub(super) fn write(
     folder: &Path,
-    name: &'static str,
+    name: &str,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<FileEntry, SnapshotError> {
     let path = folder.join(name);

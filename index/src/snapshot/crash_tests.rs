@@ -11,47 +11,45 @@ use crate::collection::{Collection, CollectionBuilder, IndexKind, Record};
 use crate::error::SnapshotError;
 use crate::hnsw::HnswParams;
 
-const STEPS: [Step; 9] = [
-    Step::Started,
-    Step::FileWritten("records.jsonl"),
-    Step::FileWritten("vectors.bin"),
-    Step::FileWritten("graph.bin"),
-    Step::FileWritten("manifest.json"),
-    Step::FolderNamed,
-    Step::CurrentWritten,
-    Step::Switched,
-    Step::OldRemoved,
-];
+fn steps() -> Vec<Step> {
+    let files =
+        ["records.jsonl", "vectors.bin", "graph.bin", "vectors-2.bin", "graph-2.bin", "manifest.json"];
+    let files = files.map(|name| Step::FileWritten(name.to_owned()));
+    let rest = [Step::FolderNamed, Step::CurrentWritten, Step::Switched, Step::OldRemoved];
+    std::iter::once(Step::Started).chain(files).chain(rest).collect()
+}
 
 fn collection(prefix: &str) -> Collection {
-    let space = Space { name: "s".into(), dim: 2, fingerprint: Fingerprint::of(["s"]) };
+    let space = |name: &str| Space { name: name.into(), dim: 2, fingerprint: Fingerprint::of([name]) };
     let kind = IndexKind::Hnsw(HnswParams { m: 4, ef_construction: 8, parallel: false });
-    let mut builder = CollectionBuilder::new(space, kind).unwrap();
+    let mut builder = CollectionBuilder::new(space("s"), kind).unwrap();
+    builder.add_space(space("t")).unwrap();
     for row in 0..10 {
         let record = Record { id: format!("{prefix}{row}"), ..Record::default() };
-        builder.push(record, &JointVector::normalized(vec![1.0, row as f32]).unwrap()).unwrap();
+        let vector = |x: f32| JointVector::normalized(vec![x, row as f32]).unwrap();
+        builder.push_in_all(record, &[&vector(1.0), &vector(-1.0)]).unwrap();
     }
     builder.build(&mut |_| {}).unwrap()
 }
 
 /// Saves until `last` is done and then stops as if the power had gone.
-fn crash_after(last: Step, collection: &Collection, dir: &Path) {
+fn crash_after(last: &Step, collection: &Collection, dir: &Path) {
     let mut seen = Vec::new();
     let stopped = save_stepwise(collection, dir, &mut |step| {
-        seen.push(step);
-        if step == last { Err(SnapshotError::Locked { dir: dir.into() }) } else { Ok(()) }
+        seen.push(step.clone());
+        if step == *last { Err(SnapshotError::Locked { dir: dir.into() }) } else { Ok(()) }
     });
     assert!(stopped.is_err());
-    assert_eq!(seen.last(), Some(&last));
-    assert_eq!(seen, STEPS[..seen.len()], "every step is one that is tested");
+    assert_eq!(seen.last(), Some(last));
+    assert_eq!(seen, steps()[..seen.len()], "every step is one that is tested");
 }
 
 #[test]
 fn a_crash_between_any_two_steps_leaves_the_old_or_the_new_collection() {
-    for step in STEPS {
+    for step in steps() {
         let dir = tempfile::tempdir().unwrap();
         save(&collection("old"), dir.path()).unwrap();
-        crash_after(step, &collection("new"), dir.path());
+        crash_after(&step, &collection("new"), dir.path());
 
         let expected = if matches!(step, Step::Switched | Step::OldRemoved) { "new0" } else { "old0" };
         assert_eq!(Collection::open(dir.path()).unwrap().records()[0].id, expected, "{step:?}");
@@ -67,9 +65,9 @@ fn a_crash_between_any_two_steps_leaves_the_old_or_the_new_collection() {
 
 #[test]
 fn a_crash_of_the_first_save_leaves_no_collection_and_the_next_save_works() {
-    for step in &STEPS[..7] {
+    for step in &steps()[..9] {
         let dir = tempfile::tempdir().unwrap();
-        crash_after(*step, &collection("new"), dir.path());
+        crash_after(step, &collection("new"), dir.path());
         let error = Collection::open(dir.path()).unwrap_err();
         assert!(matches!(error, SnapshotError::NotACollection { .. }), "{step:?}: {error}");
         save(&collection("next"), dir.path()).unwrap();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::checked_file::{FileEntry, io_error, sha256_hex};
 use super::current::Current;
 use super::{GRAPH, MANIFEST, RECORDS, VECTORS};
-use crate::collection::{Collection, CollectionInfo, IndexDescription};
+use crate::collection::{Collection, CollectionInfo, FurtherSpace, IndexDescription};
 use crate::error::SnapshotError;
 
 const FORMAT: &str = "protext-collection";
@@ -28,6 +28,9 @@ pub(super) struct Manifest {
     pub(super) space: Space,
     pub(super) n_records: u64,
     pub(super) index: IndexDescription,
+    /// Spaces beside the main one; their files are numbered from 2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) further: Vec<FurtherSpace>,
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) files: Vec<FileEntry>,
 }
@@ -42,7 +45,7 @@ struct Header {
 
 impl Manifest {
     pub(super) fn new(collection: &Collection, files: Vec<FileEntry>) -> Self {
-        let CollectionInfo { space, n_records, index, created_unix_s, metadata } = collection.info();
+        let CollectionInfo { space, n_records, index, further, created_unix_s, metadata } = collection.info();
         let (format, byte_order) = (FORMAT.into(), BYTE_ORDER.into());
         Self {
             format,
@@ -52,6 +55,7 @@ impl Manifest {
             space,
             n_records,
             index,
+            further,
             metadata,
             files,
         }
@@ -72,17 +76,27 @@ impl Manifest {
         let invalid = |source| SnapshotError::Manifest { path: path.clone(), source };
         let manifest: Self = serde_json::from_slice(&bytes).map_err(invalid)?;
         for name in manifest.file_names() {
-            manifest.file(name).map_err(invalid)?;
+            manifest.file(&name).map_err(invalid)?;
         }
         Ok(manifest)
     }
 
     /// The files that such a collection has.
-    pub(super) fn file_names(&self) -> &'static [&'static str] {
-        match self.index {
-            IndexDescription::Exact => &[RECORDS, VECTORS],
-            IndexDescription::Hnsw { .. } => &[RECORDS, VECTORS, GRAPH],
+    pub(super) fn file_names(&self) -> Vec<String> {
+        let mut names = vec![RECORDS.to_owned()];
+        for (number, (_, index)) in self.indexes().enumerate() {
+            names.push(numbered(VECTORS, number));
+            if matches!(index, IndexDescription::Hnsw { .. }) {
+                names.push(numbered(GRAPH, number));
+            }
         }
+        names
+    }
+
+    /// Spaces and their indexes, the main one first.
+    pub(super) fn indexes(&self) -> impl Iterator<Item = (&Space, IndexDescription)> {
+        let further = self.further.iter().map(|further| (&further.space, further.index));
+        std::iter::once((&self.space, self.index)).chain(further)
     }
 
     /// The entry of a file.
@@ -96,9 +110,18 @@ impl Manifest {
             space: self.space.clone(),
             n_records: self.n_records,
             index: self.index,
+            further: self.further.clone(),
             created_unix_s: self.created_unix_s,
             metadata: self.metadata.clone(),
         }
+    }
+}
+
+/// `vectors.bin` of the main space, `vectors-2.bin` of the next.
+pub(super) fn numbered(name: &str, number: usize) -> String {
+    match (number, name.split_once('.')) {
+        (0, _) | (_, None) => name.to_owned(),
+        (_, Some((stem, ending))) => format!("{stem}-{}.{ending}", number + 1),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::current::Current;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, numbered};
 use super::{
     GRAPH, OpenOptions, RECORDS, VECTORS, Verify, checked_file, graph_file, records_file, vectors_file,
 };
@@ -60,7 +60,7 @@ pub(super) fn with_current<T>(
 
 fn load(folder: &Path, manifest: Manifest, verify: Verify) -> Result<Collection, SnapshotError> {
     let n_records = manifest.n_records;
-    let file = |name| {
+    let file = |name: &str| {
         let invalid = |source| SnapshotError::Manifest { path: folder.join(super::MANIFEST), source };
         manifest.file(name).map_err(invalid)
     };
@@ -69,23 +69,27 @@ fn load(folder: &Path, manifest: Manifest, verify: Verify) -> Result<Collection,
     let records = checked_file::read(folder, file(RECORDS)?, verify, |from, path| {
         records_file::read(from, path, n_records)
     })?;
-    let table = VectorTable::new(manifest.space.clone()).map_err(unusable)?;
-    let entry = file(VECTORS)?;
-    let table = checked_file::read(folder, entry, verify, |from, path| {
-        vectors_file::read(from, path, entry.n_bytes, n_records, table)
-    })?;
-    let index = match manifest.index {
-        IndexDescription::Exact => StoredIndex::Exact(ExactIndex::new(Arc::new(table))),
-        IndexDescription::Hnsw { m, ef_construction } => {
-            let params = HnswParams { m, ef_construction, ..HnswParams::default() };
-            params.validate().map_err(unusable)?;
-            let entry = file(GRAPH)?;
-            let graph = checked_file::read(folder, entry, verify, |from, path| {
-                graph_file::read(from, path, entry.n_bytes, n_records)
-            })?;
-            let index = HnswIndex::from_parts(Arc::new(table), graph, params);
-            StoredIndex::Hnsw(index.map_err(|fault| unusable(IndexError::Graph(fault)))?)
-        }
-    };
-    Ok(Collection { records, index, created_unix_s: manifest.created_unix_s, metadata: manifest.metadata })
+    let mut indexes = Vec::new();
+    for (number, (space, index)) in manifest.indexes().enumerate() {
+        let table = VectorTable::new(space.clone()).map_err(unusable)?;
+        let entry = file(&numbered(VECTORS, number))?;
+        let table = checked_file::read(folder, entry, verify, |from, path| {
+            vectors_file::read(from, path, entry.n_bytes, n_records, table)
+        })?;
+        indexes.push(match index {
+            IndexDescription::Exact => StoredIndex::Exact(ExactIndex::new(Arc::new(table))),
+            IndexDescription::Hnsw { m, ef_construction } => {
+                let params = HnswParams { m, ef_construction, ..HnswParams::default() };
+                params.validate().map_err(unusable)?;
+                let entry = file(&numbered(GRAPH, number))?;
+                let graph = checked_file::read(folder, entry, verify, |from, path| {
+                    graph_file::read(from, path, entry.n_bytes, n_records)
+                })?;
+                let index = HnswIndex::from_parts(Arc::new(table), graph, params);
+                StoredIndex::Hnsw(index.map_err(|fault| unusable(IndexError::Graph(fault)))?)
+            }
+        });
+    }
+    let Manifest { created_unix_s, metadata, .. } = manifest;
+    Ok(Collection { records, indexes, created_unix_s, metadata })
 }

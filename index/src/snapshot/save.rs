@@ -6,16 +6,16 @@ use std::path::Path;
 
 use super::checked_file::{self, FileEntry, io_error};
 use super::current::{Current, DirEntry, LOCK, folder_name, list, partial_folder_name, sync_folder};
-use super::manifest::Manifest;
+use super::manifest::{Manifest, numbered};
 use super::{GRAPH, MANIFEST, RECORDS, VECTORS, graph_file, records_file, vectors_file};
 use crate::collection::{Collection, StoredIndex};
 use crate::error::SnapshotError;
 
 /// Points at which a crash leaves the directory in a state of its own; tests stop at each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     Started,
-    FileWritten(&'static str),
+    FileWritten(String),
     FolderNamed,
     CurrentWritten,
     Switched,
@@ -86,7 +86,7 @@ pub(super) fn save_stepwise(
         to.write_all(b"\n")
     })?;
     sync_folder(&partial)?;
-    after(Step::FileWritten(MANIFEST))?;
+    after(Step::FileWritten(MANIFEST.to_owned()))?;
 
     let folder = dir.join(folder_name(number));
     fs::rename(&partial, &folder).map_err(io_error("rename", &partial))?;
@@ -110,16 +110,18 @@ fn write_files(
     after: &mut dyn FnMut(Step) -> Result<(), SnapshotError>,
 ) -> Result<Vec<FileEntry>, SnapshotError> {
     type Content<'a> = Box<dyn Fn(&mut dyn Write) -> std::io::Result<()> + 'a>;
-    let mut contents: Vec<(&'static str, Content<'_>)> = vec![
-        (RECORDS, Box::new(|to| records_file::write(collection.records(), to))),
-        (VECTORS, Box::new(|to| vectors_file::write(collection.index.table(), to))),
-    ];
-    if let StoredIndex::Hnsw(index) = &collection.index {
-        contents.push((GRAPH, Box::new(|to| graph_file::write(index.graph(), to))));
+    let mut contents: Vec<(String, Content<'_>)> =
+        vec![(RECORDS.to_owned(), Box::new(|to| records_file::write(collection.records(), to)))];
+    for (number, index) in collection.indexes.iter().enumerate() {
+        let vectors = Box::new(|to: &mut dyn Write| vectors_file::write(index.table(), to));
+        contents.push((numbered(VECTORS, number), vectors));
+        if let StoredIndex::Hnsw(index) = index {
+            contents.push((numbered(GRAPH, number), Box::new(|to| graph_file::write(index.graph(), to))));
+        }
     }
     let mut files = Vec::with_capacity(contents.len());
     for (name, content) in contents {
-        files.push(checked_file::write(folder, name, content)?);
+        files.push(checked_file::write(folder, &name, content)?);
         after(Step::FileWritten(name))?;
     }
     Ok(files)

@@ -69,7 +69,8 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<VerifyReport, SnapshotError> {
 fn examine(dir: &Path, current: &Current) -> Result<VerifyReport, SnapshotError> {
     let manifest = Manifest::read(dir, current)?;
     let folder = current.folder(dir);
-    let belongs = |entry: &&FileEntry| manifest.file_names().contains(&entry.name.as_str());
+    let names = manifest.file_names();
+    let belongs = |entry: &&FileEntry| names.contains(&entry.name);
     let files: Vec<_> = manifest.files.iter().filter(belongs).map(|entry| check(&folder, entry)).collect();
     let mut content_problem = None;
     if files.iter().all(|file| file.problem.is_none()) {
