@@ -37,16 +37,7 @@ pub fn projection_for(cache: &Cache, encoder: &str) -> Result<Option<ReadyHead>,
         if card.encoder != encoder {
             continue;
         }
-        let found = hex::encode(Sha256::digest(shipped.onnx));
-        if found != card.head_sha256 {
-            let rule = format!("head_sha256 is {}, but head.onnx has {found}", card.head_sha256);
-            return Err(RegistryError::Manifest { name: card.id, rule });
-        }
-        let folder = cache.folder("heads")?;
-        let onnx = folder.join(format!("{}-{}.onnx", card.id, &found[..16]));
-        if !onnx.metadata().is_ok_and(|metadata| metadata.len() == shipped.onnx.len() as u64) {
-            Cache::put(&onnx, shipped.onnx)?;
-        }
+        let onnx = unpack(cache, &card.id, &card.head_sha256, shipped.onnx)?;
         return Ok(Some(ReadyHead { card, onnx }));
     }
     Ok(None)
@@ -66,6 +57,49 @@ pub fn projection_from_folder(folder: &Path) -> Result<ReadyHead, RegistryError>
         return Err(RegistryError::Corrupt { id: card.id, path: onnx, expected: card.head_sha256, found });
     }
     Ok(ReadyHead { card, onnx })
+}
+
+struct ShippedTowers {
+    card: &'static str,
+    protein: &'static [u8],
+    text: &'static [u8],
+}
+
+const SHIPPED_TOWERS: &[ShippedTowers] = &[ShippedTowers {
+    card: include_str!("../../heads/protext-joint-1/card.toml"),
+    protein: include_bytes!("../../heads/protext-joint-1/protein.onnx"),
+    text: include_bytes!("../../heads/protext-joint-1/text.onnx"),
+}];
+
+/// The towers that ship for an encoder of proteins or of texts, unpacked; `None` if there are none.
+///
+/// # Errors
+/// [`RegistryError::Manifest`] if the card does not fit its files, [`RegistryError::Cache`].
+pub fn towers_for(cache: &Cache, encoder: &str) -> Result<Option<ReadyTowers>, RegistryError> {
+    for shipped in SHIPPED_TOWERS {
+        let card: JointCard = parse(shipped.card, "shipped card")?;
+        if ![&card.protein.encoder, &card.text.encoder].into_iter().any(|id| id == encoder) {
+            continue;
+        }
+        let protein = unpack(cache, &format!("{}-protein", card.id), &card.protein.sha256, shipped.protein)?;
+        let text = unpack(cache, &format!("{}-text", card.id), &card.text.sha256, shipped.text)?;
+        return Ok(Some(ReadyTowers { card, protein, text }));
+    }
+    Ok(None)
+}
+
+/// Puts a graph that ships into the cache, unless it is there, after a look at its hash.
+fn unpack(cache: &Cache, name: &str, expected: &str, bytes: &[u8]) -> Result<PathBuf, RegistryError> {
+    let found = hex::encode(Sha256::digest(bytes));
+    if found != expected {
+        let rule = format!("the card says sha256 {expected}, but the graph has {found}");
+        return Err(RegistryError::Manifest { name: name.to_owned(), rule });
+    }
+    let path = cache.folder("heads")?.join(format!("{name}-{}.onnx", &found[..16]));
+    if !path.metadata().is_ok_and(|metadata| metadata.len() == bytes.len() as u64) {
+        Cache::put(&path, bytes)?;
+    }
+    Ok(path)
 }
 
 /// Two towers that can be opened.

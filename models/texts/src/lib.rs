@@ -8,7 +8,7 @@
 
 mod error;
 pub mod fetch;
-mod function_text;
+mod function_sentences;
 pub mod gene_text;
 pub mod go;
 mod input;
@@ -16,5 +16,5 @@ mod refseq;
 pub mod uniprot;
 
 pub use error::TextError;
-pub use function_text::function_text;
+pub use function_sentences::function_sentences;
 pub use refseq::tidy_summary;

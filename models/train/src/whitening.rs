@@ -108,10 +108,40 @@ impl Whitening {
         Ok(Self { mean: mean.mapv(|value| value as f32), matrix })
     }
 
+    /// Only centres and scales each component to unit variance; nothing is rotated.
+    ///
+    /// # Errors
+    /// [`WhiteningError::TooFewRows`] for less than two rows, [`WhiteningError::NotFinite`].
+    pub fn standardize(rows: &ArrayView2<'_, f32>) -> Result<Self, WhiteningError> {
+        let (n_rows, n_inputs) = rows.dim();
+        if n_rows < 2 {
+            return Err(WhiteningError::TooFewRows { n_rows, n_components: n_inputs });
+        }
+        if let Some(row) = rows.rows().into_iter().position(|row| row.iter().any(|value| !value.is_finite()))
+        {
+            return Err(WhiteningError::NotFinite { row });
+        }
+        let rows = rows.mapv(f64::from);
+        let mean = rows.sum_axis(Axis(0)) / n_rows as f64;
+        let mut matrix = Array2::zeros((n_inputs, n_inputs));
+        for (index, column) in (rows - &mean).columns().into_iter().enumerate() {
+            let deviation = (column.dot(&column) / n_rows as f64).sqrt();
+            let scale = if deviation > 0.0 { 1.0 / deviation } else { 1.0 };
+            matrix[[index, index]] = f16::from_f64(scale).to_f32();
+        }
+        Ok(Self { mean: mean.mapv(|value| value as f32), matrix })
+    }
+
+    /// Centred and rotated rows `[n, n_components]`, not scaled to unit norm.
+    #[must_use]
+    pub fn rotate(&self, rows: &ArrayView2<'_, f32>) -> Array2<f32> {
+        (rows - &self.mean).dot(&self.matrix)
+    }
+
     /// Projects `rows` `[n, inputs]` to unit rows `[n, n_components]`; a row at the mean stays zero.
     #[must_use]
     pub fn apply(&self, rows: &ArrayView2<'_, f32>) -> Array2<f32> {
-        let mut projected = (rows - &self.mean).dot(&self.matrix);
+        let mut projected = self.rotate(rows);
         for mut row in projected.rows_mut() {
             let norm = row.dot(&row).sqrt();
             if norm > 0.0 {

@@ -29,7 +29,8 @@ fn pairs(first: usize, n: usize) -> Pairs {
     let keys: Vec<u32> = (0..n as u32).collect();
     Pairs {
         proteins: side(&to_protein, 1 << 40),
-        texts: side(&to_text, 1 << 41),
+        sentences: side(&to_text, 1 << 41),
+        texts: (0..n as u32).map(|row| vec![row]).collect(),
         protein_keys: keys.clone(),
         text_keys: keys,
     }
@@ -45,7 +46,7 @@ fn settings() -> ContrastiveSettings {
         patience: 15,
         learning_rate: 5e-3,
         protein_components: 12,
-        text_components: 12,
+        shrinkage: 0.01,
         ..ContrastiveSettings::default()
     }
 }
@@ -62,7 +63,7 @@ fn towers_find_unseen_partners_and_runs_repeat() {
     let trained = run(None, &mut |_| true).unwrap();
     let unseen = pairs(20_000, 200);
     let proteins = trained.protein.apply(&unseen.proteins.view()).unwrap();
-    let texts = trained.text.apply(&unseen.texts.view()).unwrap();
+    let texts = trained.text.apply(&unseen.text_rows().view()).unwrap();
     for row in proteins.rows() {
         assert!((row.dot(&row) - 1.0).abs() < 1e-4);
     }
@@ -92,8 +93,8 @@ fn a_run_that_was_stopped_goes_on_to_the_same_towers() {
     });
     assert_eq!(first, 10, "the tenth epoch is the next");
     assert_eq!(resumed.unwrap(), unbroken);
-    checkpoint.remove().unwrap();
-    checkpoint.remove().unwrap();
+    checkpoint.remove(1).unwrap();
+    checkpoint.remove(1).unwrap();
 }
 
 #[test]
@@ -111,12 +112,35 @@ fn a_checkpoint_of_another_run_or_a_damaged_one_is_refused() {
 }
 
 #[test]
+fn several_members_are_joined_and_better_than_one() {
+    let (training, validation, unseen) = (pairs(0, 600), pairs(10_000, 100), pairs(20_000, 300));
+    let folder = tempfile::tempdir().unwrap();
+    let mrr = |n_members: usize| {
+        let settings = ContrastiveSettings { n_members, n_epochs: 6, noise: 0.1, ..settings() };
+        let checkpoint = Checkpoint { path: folder.path().join(format!("{n_members}")), data: String::new() };
+        let trained = train(&training, &validation, &settings, Some(&checkpoint), &mut |_| true).unwrap();
+        assert_eq!((trained.protein.dim(), trained.epochs.len()), (8 * n_members, 6 * n_members));
+        checkpoint.remove(n_members).unwrap();
+        let proteins = trained.protein.apply(&unseen.proteins.view()).unwrap();
+        let texts = trained.text.apply(&unseen.text_rows().view()).unwrap();
+        assert!((proteins.row(0).dot(&proteins.row(0)) - 1.0).abs() < 1e-4);
+        mean_reciprocal_rank(&ranks(&proteins.view(), &texts.view()).by_text)
+    };
+    let (one, four) = (mrr(1), mrr(4));
+    assert!(four > one, "{one} {four}");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "checkpoints of every member are removed"
+    );
+}
+
+#[test]
 fn repeated_texts_are_partners_of_each_other() {
     // Every text stands twice, with different proteins; without shared targets each would push the other away.
     let mut doubled = pairs(0, 512);
     for row in (0..512).step_by(2) {
-        let text = doubled.texts.row(row).to_owned();
-        doubled.texts.row_mut(row + 1).assign(&text);
+        doubled.texts[row + 1] = doubled.texts[row].clone();
         let protein = doubled.proteins.row(row).mapv(|value| value * 0.98);
         doubled.proteins.row_mut(row + 1).assign(&protein);
         doubled.text_keys[row + 1] = doubled.text_keys[row];
@@ -136,13 +160,16 @@ fn faults_of_data_and_settings_are_named() {
     let said = fails(&good, &pairs(0, 1), &settings());
     assert!(said.contains("validation pairs are too few"), "{said}");
     let mut broken = good.clone();
-    broken.texts[[17, 3]] = f32::NAN;
+    broken.sentences[[17, 3]] = f32::NAN;
     let said = fails(&broken, &valid, &settings());
-    assert!(said.contains("text row 17 of training"), "{said}");
+    assert!(said.contains("sentence row 17 of training"), "{said}");
     let mut uneven = good.clone();
     uneven.text_keys.pop();
+    let mut empty = good.clone();
+    empty.texts[5].clear();
+    assert!(fails(&empty, &valid, &settings()).contains("text 5 has no sentence"));
     assert!(fails(&uneven, &valid, &settings()).contains("as many of each"));
-    let narrow = Pairs { proteins: valid.texts.clone(), ..valid.clone() };
+    let narrow = Pairs { proteins: valid.sentences.clone(), ..valid.clone() };
     let said = fails(&good, &narrow, &settings());
     assert!(said.contains("protein rows have 16 components in validation, but 24"), "{said}");
     for bad in [

@@ -154,6 +154,9 @@ impl From<EngineError> for Problem {
             EngineError::UnknownRecord { .. } => {
                 Problem::new(ProblemKind::NotFound, error.to_string()).in_field("id")
             }
+            EngineError::UnknownGene { .. } => {
+                Problem::new(ProblemKind::NotFound, error.to_string()).in_field("gene")
+            }
             EngineError::NotLoaded { .. } => Problem::new(ProblemKind::NotAvailable, error.to_string()),
             EngineError::Index(index) => index_problem(index),
             EngineError::Projection(ProjectionError::Vector { .. } | ProjectionError::Runtime { .. })

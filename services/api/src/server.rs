@@ -137,8 +137,8 @@ async fn warm_up_one(embedder: &Embedder) -> Result<(), Problem> {
     let input = input.map_err(protext_engine::EngineError::from)?;
     let options = EmbedOptions { long: Engine::default_long(modality), per_residue: false };
     let encoded = embedder.embed(&input, options).await?;
-    if embedder.joint_space().is_some() {
-        embedder.project(&[&encoded])?;
+    for space in embedder.joint_spaces() {
+        embedder.project(&[&encoded], space)?;
     }
     Ok(())
 }

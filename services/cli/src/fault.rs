@@ -63,6 +63,7 @@ fn is_input_of_engine(error: &EngineError) -> bool {
         | EngineError::UnknownEncoder { .. }
         | EngineError::UnknownCollection { .. }
         | EngineError::UnknownRecord { .. }
+        | EngineError::UnknownGene { .. }
         | EngineError::NotLoaded { .. } => true,
         EngineError::Encode(_)
         | EngineError::Worker(_)

@@ -19,7 +19,9 @@ pub(crate) struct ServeSettings {
     pub(crate) encoder: String,
     /// Folder of a projection instead of the one that ships for the encoder.
     pub(crate) projection: Option<PathBuf>,
-    /// Text encoder for embeddings; none by default.
+    /// Folder of towers instead of those that ship.
+    pub(crate) towers: Option<PathBuf>,
+    /// Text encoder, for searches by text; none by default.
     pub(crate) text_encoder: Option<String>,
     /// Device for all encoders.
     pub(crate) device: Device,
@@ -48,6 +50,7 @@ impl Default for ServeSettings {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             encoder: crate::wiring::DEFAULT_PROTEIN_ENCODER.to_owned(),
             projection: None,
+            towers: None,
             text_encoder: None,
             device: Device::Auto,
             n_workers: 0,
@@ -107,6 +110,9 @@ impl ServeSettings {
         );
         if let (_, Some(id)) = each("TEXT_ENCODER") {
             self.text_encoder = Some(id);
+        }
+        if let (_, Some(folder)) = each("TOWERS") {
+            self.towers = Some(folder.into());
         }
         if let (_, Some(folder)) = each("PROJECTION") {
             self.projection = Some(folder.into());

@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use protext_core::card::ProjectionCard;
-use protext_core::{Encoder, Modality, RowKind};
+use protext_core::{Encoder, Modality, Projection, RowKind};
 use protext_engine::{BatcherSettings, Embedder};
 use protext_onnx::{
     Device, EncoderSpec, OnnxEncoder, OnnxProjection, OnnxRuntime, ProjectionSpec, SessionPlan, TokenPooling,
     Tokenization,
 };
-use protext_registry::heads::{ReadyHead, ReadyTowers, projection_for, projection_from_folder};
+use protext_registry::heads::{
+    ReadyHead, ReadyTowers, projection_for, projection_from_folder, towers_for, towers_from_folder,
+};
 use protext_registry::manifest::{PoolingKind, TokenizationKind};
 use protext_registry::{Cache, ReadyModel, Registry, runtime};
 
@@ -35,6 +37,9 @@ pub(crate) struct ModelArgs {
     /// Projection in a folder of its own (card.toml and head.onnx) instead of the one that ships.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) projection: Option<PathBuf>,
+    /// Towers to the joint space of proteins and texts in a folder of their own instead of those that ship.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) towers: Option<PathBuf>,
 }
 
 /// The registry over the cache and the user's own manifests.
@@ -77,10 +82,23 @@ pub(crate) fn start_embedder_on(
 ) -> anyhow::Result<Embedder> {
     let model = registry.ready_to_run(&args.encoder)?;
     let encoder = open_encoder(runtime, &model, args.device)?;
-    let projection =
-        if with_projection { open_projection(registry.cache(), runtime, args, &encoder)? } else { None };
-    let projection = projection.map(|projection| Arc::new(projection) as Arc<dyn protext_core::Projection>);
-    Ok(Embedder::start(Arc::new(encoder), projection, batcher_settings(args.workers, max_queued_tokens))?)
+    let mut projections: Vec<Arc<dyn Projection>> = Vec::new();
+    if with_projection {
+        let main = open_projection(registry.cache(), runtime, args, &encoder)?;
+        projections.extend(main.map(|projection| Arc::new(projection) as Arc<dyn Projection>));
+        if let Some(towers) = find_towers(registry.cache(), args)? {
+            projections.push(Arc::new(open_tower(runtime, &towers, encoder.modality())?));
+        }
+    }
+    Ok(Embedder::start(Arc::new(encoder), projections, batcher_settings(args.workers, max_queued_tokens))?)
+}
+
+/// The towers of `--towers`, else those that ship for the encoder, else none.
+pub(crate) fn find_towers(cache: &Cache, args: &ModelArgs) -> anyhow::Result<Option<ReadyTowers>> {
+    Ok(match &args.towers {
+        Some(folder) => Some(towers_from_folder(folder)?),
+        None => towers_for(cache, &args.encoder)?,
+    })
 }
 
 /// The projection of `--projection`, else the one that ships for the encoder, else none.

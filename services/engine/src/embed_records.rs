@@ -30,7 +30,7 @@ pub struct EmbedRecordsSettings {
     pub options: EmbedOptions,
     /// Odd residues.
     pub residues: ResiduePolicy,
-    /// Also project into the joint space.
+    /// Also project into every joint space of the embedder.
     pub joint: bool,
 }
 
@@ -43,8 +43,8 @@ pub struct EmbeddedRecord {
     pub content: String,
     /// Its rows.
     pub encoded: Encoded,
-    /// Its vector in the joint space, if asked for.
-    pub joint: Option<JointVector>,
+    /// Its vectors, one a joint space of the embedder, the main one first; empty unless asked for.
+    pub joint: Vec<JointVector>,
     /// What the residue rules did, for proteins.
     pub notes: Option<ResidueNotes>,
 }
@@ -217,7 +217,7 @@ impl Run<'_> {
             Slot::Failed(failed) => failed,
             Slot::Pending { record, content, notes, pending } => match pending.wait() {
                 Ok(encoded) => {
-                    self.done.push(EmbeddedRecord { record, content, encoded, joint: None, notes });
+                    self.done.push(EmbeddedRecord { record, content, encoded, joint: Vec::new(), notes });
                     // Rows of every residue are large, so they are handed out at once.
                     if self.done.len() < PROJECT_TOGETHER && !self.settings.options.per_residue {
                         return Ok(());
@@ -240,8 +240,11 @@ impl Run<'_> {
     ) -> Result<(), E> {
         if self.settings.joint && !self.done.is_empty() {
             let encoded: Vec<&Encoded> = self.done.iter().map(|done| &done.encoded).collect();
-            let vectors = self.embedder.project(&encoded)?;
-            self.done.iter_mut().zip(vectors).for_each(|(done, vector)| done.joint = Some(vector));
+            let spaces = self.embedder.joint_spaces();
+            let by_space = spaces.map(|space| self.embedder.project(&encoded, space));
+            for vectors in by_space.collect::<Result<Vec<_>, _>>()? {
+                self.done.iter_mut().zip(vectors).for_each(|(done, vector)| done.joint.push(vector));
+            }
         }
         for done in self.done.drain(..) {
             summary.n_embedded += 1;

@@ -1,4 +1,4 @@
-//! An encoder at work: its batcher, and the projection that leads from its rows to a joint space.
+//! An encoder at work: its batcher, and the projections that lead from its rows to joint spaces.
 //!
 //! Every use case that needs a vector comes through here, interactive ones by [`Embedder::embed`], batch jobs
 //! by [`Embedder::submit`].
@@ -40,24 +40,24 @@ impl Pending {
     }
 }
 
-/// An encoder, its workers and its projection.
+/// An encoder, its workers and its projections. The first projection leads to the main space.
 pub struct Embedder {
     encoder: Arc<dyn Encoder>,
-    projection: Option<Arc<dyn Projection>>,
+    projections: Vec<Arc<dyn Projection>>,
     batcher: Batcher,
 }
 
 impl Embedder {
-    /// Starts the workers. A projection must have been trained on this encoder's rows.
+    /// Starts the workers. Projections must have been trained on this encoder's rows; the first is the main one.
     ///
     /// # Errors
     /// [`EngineError::Space`] if encoder and projection do not fit, or the workers' own errors.
     pub fn start(
         encoder: Arc<dyn Encoder>,
-        projection: Option<Arc<dyn Projection>>,
+        projections: Vec<Arc<dyn Projection>>,
         settings: BatcherSettings,
     ) -> Result<Self, EngineError> {
-        if let Some(projection) = &projection {
+        for projection in &projections {
             let rows = encoder.space(projection.row_kind()).ok_or(EngineError::NotLoaded {
                 what: "encoder with layer statistics",
                 instead: "another encoder, or --space encoder",
@@ -65,7 +65,7 @@ impl Embedder {
             rows.ensure_same("the encoder's rows", projection.input_space(), "the projection's input")?;
         }
         let batcher = Batcher::start(&*encoder, settings)?;
-        Ok(Self { encoder, projection, batcher })
+        Ok(Self { encoder, projections, batcher })
     }
 
     /// The encoder.
@@ -80,10 +80,15 @@ impl Embedder {
         &self.batcher
     }
 
-    /// The joint space that [`Embedder::project`] leads to, if there is a projection.
+    /// The main joint space, if there is a projection.
     #[must_use]
     pub fn joint_space(&self) -> Option<&Space> {
-        self.projection.as_ref().map(|projection| projection.space())
+        self.joint_spaces().next()
+    }
+
+    /// Every joint space that its projections lead to, the main one first.
+    pub fn joint_spaces(&self) -> impl Iterator<Item = &Space> {
+        self.projections.iter().map(|projection| projection.space())
     }
 
     /// The space of the encoder's pooled rows.
@@ -116,13 +121,15 @@ impl Embedder {
         Ok(Pending { prepared, reply, encoder: Arc::clone(&self.encoder) })
     }
 
-    /// Projects encoded records into the joint space, one vector a record.
+    /// Projects encoded records into one of [`Embedder::joint_spaces`], one vector a record.
     ///
     /// # Errors
-    /// [`EngineError::NotLoaded`] without a projection, or the projection's errors.
-    pub fn project(&self, records: &[&Encoded]) -> Result<Vec<JointVector>, EngineError> {
-        let missing = EngineError::NotLoaded { what: "projection", instead: "--space encoder" };
-        let projection = self.projection.as_ref().ok_or(missing)?;
+    /// [`EngineError::NotLoaded`] if no projection leads there, or the projection's errors.
+    pub fn project(&self, records: &[&Encoded], space: &Space) -> Result<Vec<JointVector>, EngineError> {
+        let missing = EngineError::NotLoaded { what: "projection to that space", instead: "another space" };
+        let leads_there =
+            |projection: &&Arc<dyn Projection>| projection.space().fingerprint == space.fingerprint;
+        let projection = self.projections.iter().find(leads_there).ok_or(missing)?;
         let kind = projection.row_kind();
         let rows: Vec<_> = records.iter().filter_map(|record| record.row(kind)).collect();
         debug_assert_eq!(rows.len(), records.len(), "start() has checked that the encoder has such rows");

@@ -61,6 +61,16 @@ pub enum EngineError {
         /// The id asked for.
         id: String,
     },
+    /// No record of that gene.
+    #[error(
+        "collection {collection:?} has no record of gene {symbol:?}; describe it in words by text, or give an id"
+    )]
+    UnknownGene {
+        /// Collection.
+        collection: String,
+        /// The symbol asked for.
+        symbol: String,
+    },
     /// No encoder can do this.
     #[error("no {what} is loaded; start with one, or ask for {instead}")]
     NotLoaded {

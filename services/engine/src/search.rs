@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use protext_core::{
-    Encoded, EncoderInput, JointVector, LongReport, Modality, ProteinSequence, ResidueNotes, Space,
-    VectorError,
+    Encoded, EncoderInput, JointVector, LongPolicy, LongReport, Modality, ProteinSequence, ResidueNotes,
+    Space, Text, VectorError,
 };
 use protext_index::{Collection, Record, SearchParams};
 
@@ -18,8 +18,12 @@ use crate::error::EngineError;
 pub enum Query {
     /// A protein, as the caller wrote it.
     Sequence(String),
+    /// A sentence or more, in words.
+    Text(String),
     /// A record of the collection; it is left out of its own hits.
     Id(String),
+    /// A gene symbol: the first record of that gene asks, as by its id.
+    Gene(String),
     /// A vector of the collection's space, of any norm.
     Vector(Vec<f32>),
 }
@@ -65,11 +69,13 @@ pub struct SearchAnswer {
     pub residues: Option<ResidueNotes>,
 }
 
-/// A query sequence after validation and encoding.
+/// A sequence or text after validation and encoding.
 struct EncodedQuery {
-    sequence: String,
+    modality: Modality,
+    /// Residues, for alignment.
+    sequence: Option<String>,
     encoded: Encoded,
-    notes: ResidueNotes,
+    notes: Option<ResidueNotes>,
 }
 
 /// A query turned into a vector.
@@ -93,21 +99,31 @@ pub async fn search(engine: &Arc<Engine>, request: SearchRequest) -> Result<Sear
     // A wrong collection is refused before any encoding is paid for.
     engine.collection(request.collection.as_deref())?;
     let encoded = match &request.query {
-        Query::Sequence(raw) => Some(encode(engine, raw).await?),
-        Query::Id(_) | Query::Vector(_) => None,
+        Query::Sequence(raw) => Some(encode_sequence(engine, raw).await?),
+        Query::Text(raw) => Some(encode_text(engine, raw).await?),
+        Query::Id(_) | Query::Gene(_) | Query::Vector(_) => None,
     };
     let engine = Arc::clone(engine);
     let looked_up = tokio::task::spawn_blocking(move || look_up(&engine, &request, encoded)).await;
     looked_up.map_err(|_| EngineError::WorkerLost)?
 }
 
-async fn encode(engine: &Engine, raw: &str) -> Result<EncodedQuery, EngineError> {
+async fn encode_sequence(engine: &Engine, raw: &str) -> Result<EncodedQuery, EngineError> {
     let (sequence, notes) = ProteinSequence::parse(raw, engine.residue_policy())?;
     let embedder = engine.embedder(None, Modality::Protein)?;
     let residues = sequence.as_str().to_owned();
     let options = EmbedOptions { long: Engine::default_long(Modality::Protein), per_residue: false };
     let encoded = embedder.embed(&EncoderInput::Protein(sequence), options).await?;
-    Ok(EncodedQuery { sequence: residues, encoded, notes })
+    Ok(EncodedQuery { modality: Modality::Protein, sequence: Some(residues), encoded, notes: Some(notes) })
+}
+
+async fn encode_text(engine: &Engine, raw: &str) -> Result<EncodedQuery, EngineError> {
+    let text = Text::parse(raw)?;
+    let embedder = engine.embedder(None, Modality::Text)?;
+    // A long description is read whole: its windows are averaged.
+    let options = EmbedOptions { long: LongPolicy::Window, per_residue: false };
+    let encoded = embedder.embed(&EncoderInput::Text(text), options).await?;
+    Ok(EncodedQuery { modality: Modality::Text, sequence: None, encoded, notes: None })
 }
 
 fn look_up(
@@ -119,8 +135,11 @@ fn look_up(
     let collection = &open.collection;
     let located = match (&request.query, encoded) {
         (Query::Id(id), _) => locate_record(name, collection, id)?,
+        (Query::Gene(symbol), _) => locate_gene(name, collection, symbol)?,
         (Query::Vector(values), _) => locate_vector(collection, values)?,
-        (Query::Sequence(_), encoded) => locate_sequence(engine, encoded.ok_or(EngineError::WorkerLost)?)?,
+        (Query::Sequence(_) | Query::Text(_), encoded) => {
+            locate_encoded(engine, collection, encoded.ok_or(EngineError::WorkerLost)?)?
+        }
     };
     // The record itself may be among its neighbours, so one more is asked for.
     let k = request.k.saturating_add(usize::from(located.exclude.is_some()));
@@ -145,18 +164,43 @@ fn look_up(
     Ok(SearchAnswer { collection: name.to_owned(), hits, long: located.long, residues: located.residues })
 }
 
-fn locate_sequence(engine: &Engine, query: EncodedQuery) -> Result<Located, EngineError> {
-    let embedder = engine.embedder(None, Modality::Protein)?;
-    let missing =
-        EngineError::NotLoaded { what: "projection for the protein encoder", instead: "a search by vector" };
+/// In the first space that the query's encoder leads to and the collection has vectors in.
+fn locate_encoded(
+    engine: &Engine,
+    collection: &Collection,
+    query: EncodedQuery,
+) -> Result<Located, EngineError> {
+    let embedder = engine.embedder(None, query.modality)?;
+    let is_shared = |space: &&Space| collection.index_in(space).is_ok();
+    let space = match embedder.joint_spaces().find(is_shared) {
+        Some(space) => space.clone(),
+        // Named by both sides, where there is a projection at all.
+        None => match embedder.joint_space() {
+            Some(space) => return Err(collection.index_in(space).err().map_or(no_projection(), Into::into)),
+            None => return Err(no_projection()),
+        },
+    };
     Ok(Located {
-        vector: embedder.project(&[&query.encoded])?.swap_remove(0),
-        space: embedder.joint_space().ok_or(missing)?.clone(),
-        sequence: Some(query.sequence),
+        vector: embedder.project(&[&query.encoded], &space)?.swap_remove(0),
+        space,
+        sequence: query.sequence,
         exclude: None,
         long: Some(query.encoded.report),
-        residues: Some(query.notes),
+        residues: query.notes,
     })
+}
+
+fn no_projection() -> EngineError {
+    EngineError::NotLoaded { what: "projection for this encoder", instead: "a search by id or vector" }
+}
+
+fn locate_gene(name: &str, collection: &Collection, symbol: &str) -> Result<Located, EngineError> {
+    let is_it = |record: &&Record| {
+        record.gene.as_deref().is_some_and(|gene| gene.eq_ignore_ascii_case(symbol.trim()))
+    };
+    let missing = || EngineError::UnknownGene { collection: name.to_owned(), symbol: symbol.to_owned() };
+    let id = collection.records().iter().find(is_it).ok_or_else(missing)?.id.clone();
+    locate_record(name, collection, &id)
 }
 
 fn locate_record(name: &str, collection: &Collection, id: &str) -> Result<Located, EngineError> {
@@ -172,14 +216,14 @@ fn locate_record(name: &str, collection: &Collection, id: &str) -> Result<Locate
     })
 }
 
+/// A vector given by the caller is of the space that has its width, the main one first.
 fn locate_vector(collection: &Collection, values: &[f32]) -> Result<Located, EngineError> {
     let (expected, found) = (collection.space().dim, values.len());
-    if expected != found {
-        return Err(VectorError::WrongDim { expected, found }.into());
-    }
+    let space = collection.spaces().find(|space| space.dim == found);
+    let space = space.ok_or(VectorError::WrongDim { expected, found })?;
     Ok(Located {
         vector: JointVector::normalized(values.to_vec())?,
-        space: collection.space().clone(),
+        space: space.clone(),
         sequence: None,
         exclude: None,
         long: None,

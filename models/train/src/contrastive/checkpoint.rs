@@ -17,7 +17,7 @@ const STATE: &str = "protext_run";
 /// Where a run keeps its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The file.
+    /// The file; further pairs of towers add their number to its name.
     pub path: PathBuf,
     /// What identifies the data, such as a hash; a checkpoint of other data is refused.
     pub data: String,
@@ -41,15 +41,30 @@ pub(super) struct RunState {
 }
 
 impl Checkpoint {
-    /// Removes the file, if there is one: the run has ended.
+    /// Removes the files of a run of so many pairs of towers, as far as there are any: it has ended.
     ///
     /// # Errors
     /// [`TrainError::Write`].
-    pub fn remove(&self) -> Result<(), TrainError> {
-        match std::fs::remove_file(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(self.unwritable(error)),
-            _ => Ok(()),
+    pub fn remove(&self, n_members: usize) -> Result<(), TrainError> {
+        for member in 1..=n_members {
+            let file = self.of_member(member);
+            match std::fs::remove_file(&file.path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(file.unwritable(error));
+                }
+                _ => {}
+            }
         }
+        Ok(())
+    }
+
+    /// The checkpoint of one pair of towers, 1 for the first.
+    pub(super) fn of_member(&self, member: usize) -> Self {
+        let mut path = self.path.clone().into_os_string();
+        if member > 1 {
+            path.push(format!(".{member}"));
+        }
+        Self { path: path.into(), data: self.data.clone() }
     }
 
     pub(super) fn save(&self, run: &RunState, settings: &ContrastiveSettings) -> Result<(), TrainError> {

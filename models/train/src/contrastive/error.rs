@@ -19,10 +19,16 @@ pub enum TrainError {
         /// Keys, of the shorter list.
         n_keys: usize,
     },
+    /// A text of no sentence, or of one that is not there.
+    #[error("text {text} has no sentence, or one beyond the rows given")]
+    NoSentence {
+        /// 0-based pair.
+        text: usize,
+    },
     /// Rows of training and validation have different widths.
     #[error("{what} rows have {found} components in validation, but {expected} in training")]
     Width {
-        /// "protein" or "text".
+        /// "protein" or "sentence".
         what: &'static str,
         /// In training.
         expected: usize,

@@ -11,6 +11,7 @@ mod error;
 mod loss;
 mod ranks;
 mod run;
+mod texts;
 mod tower;
 mod weights;
 
@@ -20,6 +21,7 @@ pub use checkpoint::Checkpoint;
 pub use error::TrainError;
 pub use ranks::{Ranks, mean_reciprocal_rank, ranks};
 pub use run::train;
+pub use texts::mean_rows;
 pub use weights::TowerWeights;
 
 /// How the towers are built and trained. Defaults: chosen on validation pairs, `docs/results/retrieval.md`.
@@ -49,8 +51,12 @@ pub struct ContrastiveSettings {
     pub temperature: f32,
     /// Components of the whitened protein rows.
     pub protein_components: usize,
-    /// Components of the whitened text rows.
-    pub text_components: usize,
+    /// Share of a text's sentences left out of it in each epoch, so that no sentence is learned by heart.
+    pub sentence_dropout: f32,
+    /// Deviation of the noise added to whitened rows in training, whose own deviation is 1.
+    pub noise: f32,
+    /// Pairs of towers that are trained one after the other; their vectors are joined, and cosines are their mean.
+    pub n_members: usize,
     /// Share of the mean eigenvalue that is added to each in whitening.
     pub shrinkage: f64,
     /// Seed of every draw.
@@ -63,29 +69,33 @@ impl Default for ContrastiveSettings {
             shared_dim: 128,
             hidden_dim: 1024,
             n_hidden: 1,
-            dropout: 0.3,
+            dropout: 0.5,
             batch_size: 2048,
             learning_rate: 1e-3,
             weight_decay: 0.05,
-            n_epochs: 40,
+            n_epochs: 50,
             warm_up: 0.05,
-            patience: 8,
+            patience: 12,
             temperature: 0.07,
-            protein_components: 640,
-            text_components: 384,
-            shrinkage: 0.01,
+            protein_components: 512,
+            sentence_dropout: 0.3,
+            noise: 0.0,
+            n_members: 1,
+            shrinkage: 0.3,
             seed: 0,
         }
     }
 }
 
-/// Pairs: row `i` of both matrices belong together.
+/// Pairs: protein `i` and text `i` belong together. A text is the mean of the rows of its sentences.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pairs {
     /// Encoder rows of the proteins, `[n, inputs]`.
     pub proteins: Array2<f32>,
-    /// Encoder rows of the texts, `[n, inputs]`.
-    pub texts: Array2<f32>,
+    /// Encoder rows of all sentences, `[sentences, inputs]`.
+    pub sentences: Array2<f32>,
+    /// Rows of `sentences` of each text, at least one.
+    pub texts: Vec<Vec<u32>>,
     /// Equal for equal sequences.
     pub protein_keys: Vec<u32>,
     /// Equal for equal texts.
@@ -105,13 +115,20 @@ impl Pairs {
         self.len() == 0
     }
 
+    /// Rows of the texts, `[n, inputs]`: each the mean of its sentences.
+    #[must_use]
+    pub fn text_rows(&self) -> Array2<f32> {
+        texts::mean_rows(&self.sentences, self.texts.iter().map(Vec::as_slice))
+    }
+
     /// The pairs of these rows, in their order.
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Self {
         let keys = |keys: &[u32]| rows.iter().map(|&row| keys[row]).collect();
         Self {
             proteins: self.proteins.select(Axis(0), rows),
-            texts: self.texts.select(Axis(0), rows),
+            sentences: self.sentences.clone(),
+            texts: rows.iter().map(|&row| self.texts[row].clone()).collect(),
             protein_keys: keys(&self.protein_keys),
             text_keys: keys(&self.text_keys),
         }
@@ -121,6 +138,8 @@ impl Pairs {
 /// One epoch, as the training report shows it.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Epoch {
+    /// Pair of towers, 1 for the first.
+    pub member: usize,
     /// 1 for the first.
     pub number: usize,
     /// Mean loss over its batches, in nats.

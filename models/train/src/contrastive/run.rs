@@ -1,15 +1,16 @@
 //! The run: whiten, then epochs of batches until validation stops getting better.
 
 use candle_core::{Device, Tensor, Var};
-use ndarray::{Array2, ArrayView2};
-use rand::SeedableRng;
+use ndarray::Array2;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
 
 use super::checkpoint::{Checkpoint, RunState};
 use super::error::TrainError;
 use super::loss::{info_nce, targets};
 use super::ranks::{mean_reciprocal_rank, ranks};
+use super::texts::{drop_sentences, mean_rows};
 use super::tower::{Tower, TowerShape};
 use super::weights::TowerWeights;
 use super::{ContrastiveSettings, Epoch, Pairs, Trained, adamw::AdamW, first_not_finite};
@@ -31,30 +32,42 @@ pub fn train(
     on_epoch: &mut dyn FnMut(&Epoch) -> bool,
 ) -> Result<Trained, TrainError> {
     check(training, validation, settings)?;
-    let mut run = Run::start(training, validation, settings)?;
-    if let Some(checkpoint) = checkpoint {
-        checkpoint.restore(&mut run.state, settings)?;
-    }
-    while !run.is_over() {
-        let epoch = run.epoch()?;
-        if let Some(checkpoint) = checkpoint {
-            checkpoint.save(&run.state, settings)?;
+    let mut members = Vec::new();
+    let mut epochs = Vec::new();
+    for member in 1..=settings.n_members {
+        let mut run = Run::start(training, validation, settings, member)?;
+        let checkpoint = checkpoint.map(|checkpoint| checkpoint.of_member(member));
+        if let Some(checkpoint) = &checkpoint {
+            checkpoint.restore(&mut run.state, settings)?;
         }
-        if !on_epoch(&epoch) {
-            return Err(TrainError::Stopped { epoch: epoch.number });
+        while !run.is_over() {
+            let epoch = run.epoch()?;
+            if let Some(checkpoint) = &checkpoint {
+                checkpoint.save(&run.state, settings)?;
+            }
+            if !on_epoch(&epoch) {
+                return Err(TrainError::Stopped { epoch: epoch.number });
+            }
         }
+        epochs.extend_from_slice(&run.state.epochs);
+        members.push(run.finish()?);
     }
-    run.finish()
+    let (protein, text): (Vec<_>, Vec<_>) = members.into_iter().unzip();
+    Ok(Trained { protein: TowerWeights::join(protein), text: TowerWeights::join(text), epochs })
 }
 
+/// One pair of towers in training.
 struct Run<'a> {
     settings: &'a ContrastiveSettings,
+    member: usize,
     whitenings: [Whitening; 2],
     towers: [Tower; 2],
     /// Logarithm of the inverse temperature.
     log_scale: Var,
-    /// Whitened rows: proteins, texts.
-    training: [Tensor; 2],
+    training: &'a Pairs,
+    /// Whitened proteins of the training pairs; their texts are made anew in each epoch.
+    proteins: Tensor,
+    /// Whitened rows of the validation pairs: proteins, texts.
     validation: [Tensor; 2],
     keys: [&'a [u32]; 2],
     state: RunState,
@@ -65,29 +78,21 @@ impl<'a> Run<'a> {
         training: &'a Pairs,
         validation: &Pairs,
         settings: &'a ContrastiveSettings,
+        member: usize,
     ) -> Result<Self, TrainError> {
         let device = Device::Cpu;
-        let fit = |rows: &Array2<f32>, n_components: usize| {
-            let n_components = n_components.min(rows.ncols());
-            Whitening::fit(&rows.view(), WhiteningSettings { n_components, shrinkage: settings.shrinkage })
-        };
+        let n_components = settings.protein_components.min(training.proteins.ncols());
+        let whitening = WhiteningSettings { n_components, shrinkage: settings.shrinkage };
         let whitenings = [
-            fit(&training.proteins, settings.protein_components)?,
-            fit(&training.texts, settings.text_components)?,
+            Whitening::fit(&training.proteins.view(), whitening)?,
+            Whitening::standardize(&training.text_rows().view())?,
         ];
-        let whiten = |rows: &ArrayView2<'_, f32>, whitening: &Whitening| {
-            let white = (rows - &whitening.mean).dot(&whitening.matrix);
-            let shape = white.dim();
-            Tensor::from_vec(white.into_iter().collect::<Vec<f32>>(), shape, &device)
-        };
-        let both = |pairs: &Pairs| {
-            Ok::<_, TrainError>([
-                whiten(&pairs.proteins.view(), &whitenings[0])?,
-                whiten(&pairs.texts.view(), &whitenings[1])?,
-            ])
-        };
-        let (training_rows, validation_rows) = (both(training)?, both(validation)?);
-        let mut rng = StdRng::seed_from_u64(settings.seed);
+        let proteins = as_tensor(whitenings[0].rotate(&training.proteins.view()), &device)?;
+        let validation = [
+            as_tensor(whitenings[0].rotate(&validation.proteins.view()), &device)?,
+            as_tensor(whitenings[1].rotate(&validation.text_rows().view()), &device)?,
+        ];
+        let mut rng = StdRng::seed_from_u64(settings.seed.wrapping_add(member as u64));
         let mut tower = |rows: &Tensor| {
             let shape = TowerShape {
                 n_inputs: rows.dim(1)?,
@@ -97,7 +102,7 @@ impl<'a> Run<'a> {
             };
             Tower::new(shape, &mut rng, &device)
         };
-        let towers = [tower(&training_rows[0])?, tower(&training_rows[1])?];
+        let towers = [tower(&validation[0])?, tower(&validation[1])?];
         let log_scale = Var::new((1.0 / settings.temperature).ln(), &device)?;
         let vars: Vec<Var> =
             towers.iter().flat_map(|tower| tower.vars().to_vec()).chain([log_scale.clone()]).collect();
@@ -105,11 +110,13 @@ impl<'a> Run<'a> {
         let optimizer = AdamW::new(vars.clone(), settings.weight_decay)?;
         Ok(Self {
             settings,
+            member,
             whitenings,
             towers,
             log_scale,
-            training: training_rows,
-            validation: validation_rows,
+            training,
+            proteins,
+            validation,
             keys: [&training.protein_keys, &training.text_keys],
             state: RunState { vars, best, optimizer, epochs: Vec::new() },
         })
@@ -125,13 +132,15 @@ impl<'a> Run<'a> {
     fn epoch(&mut self) -> Result<Epoch, TrainError> {
         let number = self.state.epochs.len() + 1;
         // A stream of its own for every epoch: a resumed run draws what an unbroken one would.
-        let mut rng = StdRng::seed_from_u64(self.settings.seed);
-        rand_stream(&mut rng, number);
+        let mut rng = stream(self.settings.seed, self.member, number);
+        let texts = drop_sentences(&self.training.texts, self.settings.sentence_dropout, &mut rng);
+        let texts = mean_rows(&self.training.sentences, texts.iter().map(Vec::as_slice));
+        let texts = as_tensor(self.whitenings[1].rotate(&texts.view()), self.proteins.device())?;
         let mut order: Vec<u32> = (0..self.keys[0].len()).map(|row| row as u32).collect();
         order.shuffle(&mut rng);
         let mut losses = Vec::new();
         for batch in order.chunks_exact(self.settings.batch_size) {
-            losses.push(self.step(batch, &mut rng)?);
+            losses.push(self.step(batch, &texts, &mut rng)?);
         }
         let loss = losses.iter().sum::<f64>() / losses.len() as f64;
         if !loss.is_finite() {
@@ -140,6 +149,7 @@ impl<'a> Run<'a> {
         let validation_mrr = self.validate()?;
         let best = self.state.epochs.iter().map(|epoch| epoch.validation_mrr).fold(-1.0, f64::max);
         let epoch = Epoch {
+            member: self.member,
             number,
             loss,
             validation_mrr,
@@ -155,13 +165,13 @@ impl<'a> Run<'a> {
         Ok(epoch)
     }
 
-    fn step(&mut self, batch: &[u32], rng: &mut StdRng) -> Result<f64, TrainError> {
-        let rows = Tensor::new(batch, self.training[0].device())?;
-        let mut project = |side: usize| {
-            let input = self.training[side].index_select(&rows, 0)?;
-            self.towers[side].forward(&input, Some((self.settings.dropout, &mut *rng)))
+    fn step(&mut self, batch: &[u32], texts: &Tensor, rng: &mut StdRng) -> Result<f64, TrainError> {
+        let rows = Tensor::new(batch, texts.device())?;
+        let mut project = |tower: &Tower, inputs: &Tensor| {
+            let input = add_noise(&inputs.index_select(&rows, 0)?, self.settings.noise, rng)?;
+            tower.forward(&input, Some((self.settings.dropout, &mut *rng)))
         };
-        let (proteins, texts) = (project(0)?, project(1)?);
+        let (proteins, texts) = (project(&self.towers[0], &self.proteins)?, project(&self.towers[1], texts)?);
         let keys = |side: usize| batch.iter().map(|&row| self.keys[side][row as usize]).collect::<Vec<_>>();
         let targets = targets(&keys(0), &keys(1), rows.device())?;
         let loss = info_nce(&proteins, &texts, &self.scale()?, &targets)?;
@@ -197,36 +207,63 @@ impl<'a> Run<'a> {
         Ok((mean_reciprocal_rank(&found.by_protein) + mean_reciprocal_rank(&found.by_text)) / 2.0)
     }
 
-    fn finish(self) -> Result<Trained, TrainError> {
+    /// The towers of the best epoch: protein, text.
+    fn finish(self) -> Result<(TowerWeights, TowerWeights), TrainError> {
         for (var, best) in self.state.vars.iter().zip(&self.state.best) {
             var.set(best)?;
         }
-        Ok(Trained {
-            protein: TowerWeights::fold(&self.whitenings[0], &self.towers[0])?,
-            text: TowerWeights::fold(&self.whitenings[1], &self.towers[1])?,
-            epochs: self.state.epochs,
-        })
+        Ok((
+            TowerWeights::fold(&self.whitenings[0], &self.towers[0])?,
+            TowerWeights::fold(&self.whitenings[1], &self.towers[1])?,
+        ))
     }
 }
 
-/// Moves a generator to the stream of an epoch.
-fn rand_stream(rng: &mut StdRng, epoch: usize) {
-    use rand::Rng as _;
-    let seed = rng.random::<u64>() ^ (epoch as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    *rng = StdRng::seed_from_u64(seed);
+/// The draws of one epoch of one pair of towers: a resumed run draws what an unbroken one would.
+fn stream(seed: u64, member: usize, epoch: usize) -> StdRng {
+    let mut bytes = [0; 32];
+    for (part, value) in bytes.chunks_exact_mut(8).zip([seed, member as u64, epoch as u64]) {
+        part.copy_from_slice(&value.to_le_bytes());
+    }
+    StdRng::from_seed(bytes)
+}
+
+fn as_tensor(rows: Array2<f32>, device: &Device) -> Result<Tensor, TrainError> {
+    let shape = rows.dim();
+    Ok(Tensor::from_vec(rows.into_iter().collect::<Vec<f32>>(), shape, device)?)
+}
+
+/// Normal noise of the deviation given, by Box and Muller's rule.
+fn add_noise(x: &Tensor, deviation: f32, rng: &mut StdRng) -> candle_core::Result<Tensor> {
+    if deviation <= 0.0 {
+        return Ok(x.clone());
+    }
+    let normal = |_| {
+        let (radius, angle) = (1.0 - rng.random::<f32>(), rng.random::<f32>());
+        deviation * (-2.0 * radius.ln()).sqrt() * (std::f32::consts::TAU * angle).cos()
+    };
+    let noise: Vec<f32> = (0..x.elem_count()).map(normal).collect();
+    x.add(&Tensor::from_vec(noise, x.shape(), x.device())?)
 }
 
 fn check(training: &Pairs, validation: &Pairs, settings: &ContrastiveSettings) -> Result<(), TrainError> {
     for pairs in [training, validation] {
         let n_keys = pairs.protein_keys.len().min(pairs.text_keys.len());
-        let (n_proteins, n_texts) = (pairs.proteins.nrows(), pairs.texts.nrows());
+        let (n_proteins, n_texts) = (pairs.proteins.nrows(), pairs.texts.len());
         if n_proteins != n_texts || n_keys != n_texts {
             return Err(TrainError::Uneven { n_proteins, n_texts, n_keys });
         }
+        let has_rows = |text: &Vec<u32>| {
+            !text.is_empty() && text.iter().all(|&row| (row as usize) < pairs.sentences.nrows())
+        };
+        if let Some(text) = pairs.texts.iter().position(|text| !has_rows(text)) {
+            return Err(TrainError::NoSentence { text });
+        }
     }
-    for (what, training, validation) in
-        [("protein", &training.proteins, &validation.proteins), ("text", &training.texts, &validation.texts)]
-    {
+    for (what, training, validation) in [
+        ("protein", &training.proteins, &validation.proteins),
+        ("sentence", &training.sentences, &validation.sentences),
+    ] {
         let (expected, found) = (training.ncols(), validation.ncols());
         if expected != found {
             return Err(TrainError::Width { what, expected, found });
@@ -250,14 +287,19 @@ fn check(training: &Pairs, validation: &Pairs, settings: &ContrastiveSettings) -
 
 fn check_settings(settings: &ContrastiveSettings) -> Result<(), TrainError> {
     let positive = "at least 1";
-    let rules: [(&'static str, f64, bool, &'static str); 11] = [
+    let share = |value: f32| (0.0..1.0).contains(&value);
+    let (dropout, sentence_dropout) = (settings.dropout, settings.sentence_dropout);
+    let rules: [(&'static str, f64, bool, &'static str); 14] = [
         ("shared_dim", settings.shared_dim as f64, settings.shared_dim >= 1, positive),
         ("hidden_dim", settings.hidden_dim as f64, settings.hidden_dim >= 1, positive),
         ("n_hidden", settings.n_hidden as f64, settings.n_hidden >= 1, positive),
         ("n_epochs", settings.n_epochs as f64, settings.n_epochs >= 1, positive),
         ("patience", settings.patience as f64, settings.patience >= 1, positive),
         ("batch_size", settings.batch_size as f64, settings.batch_size >= 2, "at least 2"),
-        ("dropout", f64::from(settings.dropout), (0.0..1.0).contains(&settings.dropout), "from 0 to below 1"),
+        ("n_members", settings.n_members as f64, settings.n_members >= 1, positive),
+        ("dropout", f64::from(dropout), share(dropout), "from 0 to below 1"),
+        ("sentence_dropout", f64::from(sentence_dropout), share(sentence_dropout), "from 0 to below 1"),
+        ("noise", f64::from(settings.noise), settings.noise >= 0.0, "0 or more"),
         ("learning_rate", settings.learning_rate, settings.learning_rate > 0.0, "above 0"),
         ("weight_decay", settings.weight_decay, settings.weight_decay >= 0.0, "0 or more"),
         ("warm_up", settings.warm_up, (0.0..=1.0).contains(&settings.warm_up), "from 0 to 1"),

@@ -1,19 +1,28 @@
 //! A trained tower: plain arrays, whitening folded into the first matrix, and its ONNX file.
+//!
+//! Towers that were trained several times are joined: their unit vectors stand side by side, so that the cosine of two
+//! joined vectors is the mean of the members' cosines.
 
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use half::f16;
-use ndarray::{Array1, Array2, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView2, Axis};
 use protext_graph::{Dim, ElementType, GraphBuilder, LayerNorm, Linear, Value};
 
 use super::error::TrainError;
 use super::tower::{NORM_EPSILON, Tower};
 use crate::whitening::Whitening;
 
-/// A tower: `unit_norm(last(... norm(gelu((row - mean) * weight + bias)) ...))`.
+/// A tower, of one member or several.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TowerWeights {
+    members: Vec<Member>,
+}
+
+/// `unit_norm(last(... norm(gelu((row - mean) * weight + bias)) ...))`.
+#[derive(Debug, Clone, PartialEq)]
+struct Member {
     /// Mean of the training rows, `[inputs]`.
     mean: Array1<f32>,
     hidden: Vec<HiddenLayer>,
@@ -60,19 +69,25 @@ impl TowerWeights {
             Ok(HiddenLayer { dense: dense(at)?, scale: vector(at + 2)?, shift: vector(at + 3)? })
         });
         let hidden = hidden.collect::<Result<_, TrainError>>()?;
-        Ok(Self { mean: whitening.mean.clone(), hidden, last: dense(4 * n_hidden)? })
+        let member = Member { mean: whitening.mean.clone(), hidden, last: dense(4 * n_hidden)? };
+        Ok(Self { members: vec![member] })
+    }
+
+    /// Joins towers over the same rows.
+    pub(super) fn join(towers: Vec<Self>) -> Self {
+        Self { members: towers.into_iter().flat_map(|tower| tower.members).collect() }
     }
 
     /// Components of a row that it takes.
     #[must_use]
     pub fn n_inputs(&self) -> usize {
-        self.mean.len()
+        self.members[0].mean.len()
     }
 
     /// Components of the shared space.
     #[must_use]
     pub fn dim(&self) -> usize {
-        self.last.bias.len()
+        self.members.iter().map(|member| member.last.bias.len()).sum()
     }
 
     /// Rows `[n, inputs]` to unit rows `[n, dim]`, as the ONNX file gives them.
@@ -80,6 +95,33 @@ impl TowerWeights {
     /// # Errors
     /// [`TrainError::Tensor`].
     pub fn apply(&self, rows: &ArrayView2<'_, f32>) -> Result<Array2<f32>, TrainError> {
+        let parts = self.members.iter().map(|member| member.apply(rows)).collect::<Result<Vec<_>, _>>()?;
+        let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+        let mut joined = ndarray::concatenate(Axis(1), &views).expect("as many rows in every part");
+        joined /= (self.members.len() as f32).sqrt();
+        Ok(joined)
+    }
+
+    /// Writes the tower: input `rows` `[batch, inputs]`, output `vectors` `[batch, dim]` of unit norm.
+    ///
+    /// # Errors
+    /// [`TrainError::Graph`].
+    pub fn write(&self, path: &Path) -> Result<PathBuf, TrainError> {
+        let mut graph = GraphBuilder::new("tower");
+        let rows = graph.input("rows", ElementType::Float32, [Dim::from("batch"), self.n_inputs().into()]);
+        let members = self.members.iter().enumerate();
+        let parts: Vec<Value> =
+            members.map(|(index, member)| member.build(&mut graph, &rows, index + 1)).collect();
+        graph.set_scope("joined");
+        let joined = graph.concat(&parts, -1);
+        let vectors = graph.unit_norm(&joined);
+        graph.output("vectors", &vectors, ElementType::Float32, [Dim::from("batch"), self.dim().into()]);
+        Ok(graph.finish()?.write(path, &protext_graph::WriteOptions::default())?.model)
+    }
+}
+
+impl Member {
+    fn apply(&self, rows: &ArrayView2<'_, f32>) -> Result<Array2<f32>, TrainError> {
         let dense = |x: &Array2<f32>, layer: &DenseLayer| x.dot(&layer.weight) + &layer.bias;
         let mut x = rows - &self.mean;
         for layer in &self.hidden {
@@ -101,18 +143,14 @@ impl TowerWeights {
         Ok(x)
     }
 
-    /// Writes the tower: input `rows` `[batch, inputs]`, output `vectors` `[batch, dim]` of unit norm.
-    ///
-    /// # Errors
-    /// [`TrainError::Graph`].
-    pub fn write(&self, path: &Path) -> Result<PathBuf, TrainError> {
-        let mut graph = GraphBuilder::new("tower");
-        let rows = graph.input("rows", ElementType::Float32, [Dim::from("batch"), self.n_inputs().into()]);
-        let mean = graph.f32("mean", [self.n_inputs()], self.mean.to_vec());
-        let mut x = graph.sub(&rows, &mean);
+    /// Adds the member's nodes; its vectors have unit norm.
+    fn build(&self, graph: &mut GraphBuilder<'_>, rows: &Value, number: usize) -> Value {
+        let scope = format!("member.{number}");
+        let mean = graph.f32(&format!("{scope}.mean"), [self.mean.len()], self.mean.to_vec());
+        let mut x = graph.sub(rows, &mean);
         for (index, layer) in self.hidden.iter().enumerate() {
-            let scope = format!("hidden.{}", index + 1);
-            let linear = linear(&mut graph, &scope, &layer.dense);
+            let scope = format!("{scope}.hidden.{}", index + 1);
+            let linear = linear(graph, &scope, &layer.dense);
             let product = graph.gemm(&x, &linear);
             let activated = graph.gelu(&product);
             let width = [layer.scale.len()];
@@ -123,11 +161,9 @@ impl TowerWeights {
             };
             x = graph.layer_norm(&activated, &norm);
         }
-        let linear = linear(&mut graph, "last", &self.last);
+        let linear = linear(graph, &format!("{scope}.last"), &self.last);
         let product = graph.gemm(&x, &linear);
-        let vectors = graph.unit_norm(&product);
-        graph.output("vectors", &vectors, ElementType::Float32, [Dim::from("batch"), self.dim().into()]);
-        Ok(graph.finish()?.write(path, &protext_graph::WriteOptions::default())?.model)
+        graph.unit_norm(&product)
     }
 }
 

@@ -191,10 +191,10 @@ fn joint_vectors<'a>(
     embedder: &'a Embedder,
     encoded: &[Encoded],
 ) -> Result<(&'a protext_core::Space, Vec<Vec<f32>>), Problem> {
-    let vectors = embedder.project(&encoded.iter().collect::<Vec<_>>())?;
     let missing =
         EngineError::NotLoaded { what: "projection for this encoder", instead: "space \"encoder\"" };
     let space = embedder.joint_space().ok_or(missing)?;
+    let vectors = embedder.project(&encoded.iter().collect::<Vec<_>>(), space)?;
     Ok((space, vectors.into_iter().map(protext_core::JointVector::into_vec).collect()))
 }
 

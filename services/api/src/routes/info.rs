@@ -28,7 +28,7 @@ struct Model<'a> {
     modality: protext_core::Modality,
     window: usize,
     encoder_space: &'a Space,
-    joint_space: Option<&'a Space>,
+    joint_spaces: Vec<&'a Space>,
     #[serde(flatten)]
     running: Option<&'a EncoderInfo>,
 }
@@ -83,7 +83,7 @@ fn model<'a>(state: &'a AppState, embedder: &'a Embedder) -> Model<'a> {
         modality: embedder.encoder().modality(),
         window: embedder.encoder().window(),
         encoder_space: embedder.encoder_space(),
-        joint_space: embedder.joint_space(),
+        joint_spaces: embedder.joint_spaces().collect(),
         running: state.info.encoders.iter().find(|encoder| encoder.id == id),
     }
 }

@@ -25,6 +25,10 @@ struct Body {
     #[serde(default)]
     sequence: Option<String>,
     #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    gene: Option<String>,
+    #[serde(default)]
     id: Option<String>,
     #[serde(default)]
     vector: Option<Vec<f32>>,
@@ -40,12 +44,16 @@ struct Body {
     align: bool,
 }
 
-/// One query: exactly one of the first three.
+/// One query: exactly one of the first five.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct QueryBody {
     #[serde(default)]
     sequence: Option<String>,
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    gene: Option<String>,
     #[serde(default)]
     id: Option<String>,
     #[serde(default)]
@@ -171,7 +179,8 @@ fn read_body(content_type: &str, body: &[u8]) -> Result<Queries, Problem> {
 fn read_json(body: &[u8]) -> Result<Queries, Problem> {
     let body: Body = serde_json::from_slice(body)
         .map_err(|error| Problem::new(ProblemKind::Malformed, format!("body: {error}")))?;
-    let top = QueryBody { sequence: body.sequence, id: body.id, vector: body.vector, name: None };
+    let Body { sequence, text, gene, id, vector, .. } = body;
+    let top = QueryBody { sequence, text, gene, id, vector, name: None };
     let is_single = body.queries.is_none();
     let queries = match body.queries {
         None => vec![top],
@@ -219,16 +228,26 @@ fn plan(state: &AppState, body: Queries, wants_m8: bool) -> Result<Plan, Problem
 
 impl QueryBody {
     fn is_empty(&self) -> bool {
-        self.sequence.is_none() && self.id.is_none() && self.vector.is_none()
+        let Self { sequence, text, gene, id, vector, name: _ } = self;
+        [sequence, text, gene, id].into_iter().all(Option::is_none) && vector.is_none()
     }
 
     fn into_query(self) -> Result<Query, Problem> {
-        match (self.sequence, self.id, self.vector) {
-            (Some(sequence), None, None) => Ok(Query::Sequence(sequence)),
-            (None, Some(id), None) => Ok(Query::Id(id)),
-            (None, None, Some(vector)) => Ok(Query::Vector(vector)),
-            _ => Err(Problem::new(ProblemKind::Invalid, "a query has exactly one of sequence, id, vector")
-                .in_field("query")),
+        let Self { sequence, text, gene, id, vector, name: _ } = self;
+        let given = [
+            sequence.map(Query::Sequence),
+            text.map(Query::Text),
+            gene.map(Query::Gene),
+            id.map(Query::Id),
+            vector.map(Query::Vector),
+        ];
+        let mut given = given.into_iter().flatten();
+        match (given.next(), given.next()) {
+            (Some(query), None) => Ok(query),
+            _ => {
+                let detail = "a query has exactly one of sequence, text, gene, id, vector";
+                Err(Problem::new(ProblemKind::Invalid, detail).in_field("query"))
+            }
         }
     }
 }

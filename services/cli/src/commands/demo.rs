@@ -61,6 +61,7 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     settings.encoder = args.model.encoder.clone();
     settings.device = args.model.device;
     settings.projection = args.model.projection;
+    settings.towers = args.model.towers;
     settings.n_workers = args.model.workers;
     let body = r#"{"id": "Q3Z7U4", "k": 3}"#;
     serve::serve(&settings, vec![("demo".to_owned(), Collection::open(&folder)?)], |address| {

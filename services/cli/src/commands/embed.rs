@@ -243,7 +243,7 @@ fn output_options(args: &Args, embedder: &Embedder, space: &Space) -> OutputOpti
 }
 
 fn push(writer: &mut VectorWriter, record: &EmbeddedRecord) -> anyhow::Result<()> {
-    let vector = record.joint.as_ref().map_or(record.encoded.pooled.as_slice(), |joint| joint.as_slice());
+    let vector = record.joint.first().map_or(record.encoded.pooled.as_slice(), |joint| joint.as_slice());
     let residues = record.encoded.residues.as_deref();
     Ok(writer.push(&OutputRow { id: &record.record.id, vector, residues })?)
 }

@@ -107,6 +107,9 @@ pub(crate) fn build_collection(
     failed: &mut FailedFile,
 ) -> anyhow::Result<Collection> {
     let mut builder = CollectionBuilder::new(output_space(embedder, true)?, kind)?;
+    for space in embedder.joint_spaces().skip(1) {
+        builder.add_space(space.clone())?;
+    }
     builder.set_metadata("encoder", embedder.encoder().id());
     let settings = records.settings(Modality::Protein, false, true);
     let source = input.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -126,7 +129,6 @@ fn add(
     source: Option<&str>,
 ) -> anyhow::Result<()> {
     let EmbeddedRecord { record, content, joint, .. } = embedded;
-    let Some(vector) = joint else { return Ok(()) };
     let record = Record {
         id: record.id,
         description: record.description,
@@ -137,7 +139,7 @@ fn add(
         sequence: Some(content),
         source: source.map(str::to_owned),
     };
-    builder.push(record, &vector)?;
+    builder.push_in_all(record, &joint.iter().collect::<Vec<_>>())?;
     Ok(())
 }
 

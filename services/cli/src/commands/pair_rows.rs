@@ -2,8 +2,10 @@
 //!
 //! Rows are kept in the cache, so a second run starts at once.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use ndarray::Array2;
 use protext_core::{LongPolicy, ResiduePolicy, RowKind};
 use protext_engine::cached_rows::{NamedContent, RowsError, rows_of};
@@ -13,7 +15,8 @@ use protext_engine::row_cache::RowCache;
 use protext_engine::{EmbedOptions, EmbedRecordsSettings, Embedder};
 use protext_onnx::Device;
 use protext_registry::Cache;
-use protext_texts::function_text;
+use protext_texts::function_sentences;
+use protext_train::contrastive::mean_rows;
 
 use crate::fault::UsageError;
 use crate::wiring::{self, ModelArgs};
@@ -23,7 +26,7 @@ use crate::{interrupt, progress};
 pub(crate) const DEFAULT_TEXT_ENCODER: &str = "all-MiniLM-L6-v2";
 /// How texts of pairs are prepared, for cards.
 pub(crate) const TEXT_RECIPE: &str = "summary without authors, notes and sentences about transcripts and pseudogenes; \
-                                      longer than the window: overlapping windows, averaged by tokens";
+                                      mean of the rows of its sentences";
 
 /// Which pairs, and which encoders.
 #[derive(Debug, Clone, clap::Args)]
@@ -84,7 +87,13 @@ impl PairArgs {
     }
 
     fn model(&self, encoder: &str) -> ModelArgs {
-        ModelArgs { encoder: encoder.to_owned(), device: self.device, workers: 0, projection: None }
+        ModelArgs {
+            encoder: encoder.to_owned(),
+            device: self.device,
+            workers: 0,
+            projection: None,
+            towers: None,
+        }
     }
 
     /// The protein encoder at work, without a projection.
@@ -113,13 +122,39 @@ pub(crate) fn protein_row_kind(embedder: &Embedder) -> RowKind {
     if has_statistics { RowKind::LayerStatistics } else { RowKind::Pooled }
 }
 
-/// Pooled rows of the texts of `pairs`, prepared by [`TEXT_RECIPE`].
-pub(crate) fn text_rows(embedder: &Embedder, pairs: &[&TextPair]) -> anyhow::Result<Array2<f32>> {
-    let records = pairs.iter().map(|pair| NamedContent {
-        id: pair.accession.clone(),
-        payload: Payload::Text(function_text(&pair.text)),
-    });
-    rows(embedder, RowKind::Pooled, &records.collect::<Vec<_>>(), "embedding texts")
+/// Rows of the sentences of texts that were prepared by [`TEXT_RECIPE`], and which of them make each text.
+pub(crate) struct SentenceRows {
+    /// `[sentences, inputs]`.
+    pub(crate) sentences: Array2<f32>,
+    /// Rows of `sentences` of each text.
+    pub(crate) texts: Vec<Vec<u32>>,
+}
+
+impl SentenceRows {
+    /// Rows of the texts, `[n, inputs]`: each the mean of its sentences.
+    pub(crate) fn text_rows(&self) -> Array2<f32> {
+        mean_rows(&self.sentences, self.texts.iter().map(Vec::as_slice))
+    }
+}
+
+/// Pooled rows of every sentence of the texts of `pairs`.
+pub(crate) fn sentence_rows(embedder: &Embedder, pairs: &[&TextPair]) -> anyhow::Result<SentenceRows> {
+    let mut numbers = HashMap::new();
+    let mut records = Vec::new();
+    let mut texts = Vec::with_capacity(pairs.len());
+    for pair in pairs {
+        let mut text = Vec::new();
+        for sentence in function_sentences(&pair.text) {
+            let next = u32::try_from(records.len()).context("more sentences than 32 bits count")?;
+            text.push(*numbers.entry(sentence.clone()).or_insert(next));
+            if text.last() == Some(&next) {
+                records.push(NamedContent { id: pair.accession.clone(), payload: Payload::Text(sentence) });
+            }
+        }
+        texts.push(text);
+    }
+    let sentences = rows(embedder, RowKind::Pooled, &records, "embedding sentences")?;
+    Ok(SentenceRows { sentences, texts })
 }
 
 fn rows(

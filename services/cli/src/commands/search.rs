@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,20 +14,31 @@ use protext_engine::search::{Query, SearchAnswer, SearchRequest, search};
 use protext_engine::{Engine, Limits, OpenCollection};
 use protext_index::Collection;
 
+use super::pair_rows::DEFAULT_TEXT_ENCODER;
 use crate::fault::UsageError;
 use crate::wiring::{self, ModelArgs};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  protext search query.fasta --index proteome.index -k 5\n  \
     protext search query.fasta --index proteome.index --format m8 > hits.m8\n  \
-    protext search --id P69905 --index proteome.index")]
+    protext search --id P69905 --index proteome.index\n  \
+    protext search --text \"copper transport across membranes\" --gene HBA1 --index proteome.index")]
 pub(crate) struct Args {
     /// Queries: FASTA, TSV, CSV, JSON lines or Parquet, plain or gzip; - for standard input.
-    #[arg(required_unless_present = "id")]
+    #[arg(required_unless_present_any = ["id", "text", "gene"])]
     input: Option<PathBuf>,
     /// A record of the collection as the query; may be given several times.
-    #[arg(long, value_name = "ID", conflicts_with = "input")]
+    #[arg(long, value_name = "ID")]
     id: Vec<String>,
+    /// A sentence as the query; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    text: Vec<String>,
+    /// A gene symbol of the collection as the query; may be given several times.
+    #[arg(long, value_name = "SYMBOL")]
+    gene: Vec<String>,
+    /// Text encoder, for --text.
+    #[arg(long, value_name = "ID", default_value = DEFAULT_TEXT_ENCODER)]
+    text_encoder: String,
     /// The collection's folder.
     #[arg(long, value_name = "FOLDER")]
     index: PathBuf,
@@ -65,8 +76,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Err(UsageError("-k is 0, but must be at least 1".to_owned()).into());
     }
     let collection = Collection::open(&args.index)?;
-    let embedders =
-        if args.id.is_empty() { vec![wiring::start_embedder(&args.model, true)?] } else { Vec::new() };
+    let mut embedders = Vec::new();
+    if args.input.is_some() {
+        embedders.push(wiring::start_embedder(&args.model, true)?);
+    }
+    if !args.text.is_empty() {
+        let model = ModelArgs { encoder: args.text_encoder.clone(), ..args.model.clone() };
+        embedders.push(wiring::start_embedder(&model, true)?);
+    }
     let collections = BTreeMap::from([("collection".to_owned(), OpenCollection::new(collection))]);
     let engine = Arc::new(Engine::new(embedders, collections, Limits::default()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -106,10 +123,17 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 type NamedQuery = anyhow::Result<(String, Query)>;
 
 fn queries(args: &Args) -> anyhow::Result<Box<dyn Iterator<Item = NamedQuery>>> {
-    let Some(input) = &args.input else {
-        let ids = args.id.clone().into_iter();
-        return Ok(Box::new(ids.map(|id| Ok((id.clone(), Query::Id(id))))));
-    };
+    let ids = args.id.iter().map(|id| (id.clone(), Query::Id(id.clone())));
+    let genes = args.gene.iter().map(|symbol| (symbol.clone(), Query::Gene(symbol.clone())));
+    let texts = args.text.iter().map(|text| (text.clone(), Query::Text(text.clone())));
+    let named: Vec<NamedQuery> = ids.chain(genes).chain(texts).map(Ok).collect();
+    match &args.input {
+        None => Ok(Box::new(named.into_iter())),
+        Some(input) => Ok(Box::new(named.into_iter().chain(sequences(input)?))),
+    }
+}
+
+fn sequences(input: &Path) -> anyhow::Result<Box<dyn Iterator<Item = NamedQuery>>> {
     let records = open(&Source::from_arg(input), &InputOptions::new(Modality::Protein))?;
     let file = records.file().to_owned();
     Ok(Box::new(records.map(move |record| {

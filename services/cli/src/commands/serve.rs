@@ -36,7 +36,10 @@ pub(crate) struct Args {
     /// Projection in a folder of its own instead of the one that ships for the encoder.
     #[arg(long, value_name = "FOLDER")]
     projection: Option<PathBuf>,
-    /// Text encoder, for /v1/embeddings.
+    /// Towers in a folder of their own instead of those that ship.
+    #[arg(long, value_name = "FOLDER")]
+    towers: Option<PathBuf>,
+    /// Text encoder, for searches by text.
     #[arg(long, value_name = "ID")]
     text_encoder: Option<String>,
 }
@@ -56,6 +59,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     settings.listen = args.listen.unwrap_or(settings.listen);
     settings.encoder = args.encoder.unwrap_or(settings.encoder);
     settings.projection = args.projection.or(settings.projection);
+    settings.towers = args.towers.or(settings.towers);
     settings.text_encoder = args.text_encoder.or(settings.text_encoder);
     settings.collections.extend(args.collection);
     let collections = settings.collections.iter().map(|(name, folder)| {
@@ -84,6 +88,7 @@ pub(crate) fn serve(
             device: settings.device,
             workers: settings.n_workers,
             projection: projection.cloned(),
+            towers: settings.towers.clone(),
         };
         let embedder =
             wiring::start_embedder_on(&registry, &runtime, &args, Some(settings.max_queued_tokens), true)?;

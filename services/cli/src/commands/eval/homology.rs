@@ -121,7 +121,7 @@ pub(crate) fn embed_domains(
             bar.inc(record.content.len() as u64);
             flat[0].extend_from_slice(record.encoded.pooled.as_slice());
             flat[1].extend(record.encoded.statistics.iter().flat_map(|row| row.as_slice()));
-            flat[2].extend(record.joint.iter().flat_map(|vector| vector.as_slice()));
+            flat[2].extend(record.joint.first().into_iter().flat_map(|vector| vector.as_slice()));
             Ok(())
         },
     )?;

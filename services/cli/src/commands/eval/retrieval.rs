@@ -10,12 +10,13 @@ use ndarray::Array2;
 use protext_core::{EncoderRow, Modality, Projection as _};
 use protext_engine::eval::{Retrieval, RetrievalMetrics, TextPair, retrieval};
 use protext_onnx::OnnxProjection;
-use protext_registry::heads::towers_from_folder;
+use protext_registry::heads::{towers_for, towers_from_folder};
 use protext_train::contrastive::ranks;
 use serde::Serialize;
 
 use super::write_json;
-use crate::commands::pair_rows::{PairArgs, protein_rows, text_rows};
+use crate::commands::pair_rows::{PairArgs, protein_rows, sentence_rows};
+use crate::fault::UsageError;
 use crate::wiring;
 
 #[derive(clap::Args)]
@@ -28,9 +29,9 @@ pub(crate) struct Args {
     /// Part to measure on.
     #[arg(long, default_value = "test")]
     split: String,
-    /// Towers in a folder of their own.
+    /// Towers in a folder of their own instead of those that ship for the protein encoder.
     #[arg(long, value_name = "FOLDER")]
-    towers: PathBuf,
+    towers: Option<PathBuf>,
     /// Where the figures go as JSON; - for standard output.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -63,12 +64,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let rows = table.in_split(&args.pairs.data, &args.split)?;
     let pairs = rows.into_iter().map(|row| &table.pairs[row]).filter(|pair| pair.n_same_text == 1);
     let pairs: Vec<&TextPair> = pairs.collect();
-    let towers = towers_from_folder(&args.towers)?;
-    let runtime = wiring::load_runtime(wiring::registry()?.cache())?;
+    let registry = wiring::registry()?;
+    let towers = match &args.towers {
+        Some(folder) => Some(towers_from_folder(folder)?),
+        None => towers_for(registry.cache(), &args.pairs.encoder)?,
+    };
+    let id = &args.pairs.encoder;
+    let towers =
+        towers.ok_or_else(|| UsageError(format!("no towers ship for {id}; give some by --towers")))?;
+    let runtime = wiring::load_runtime(registry.cache())?;
     let (protein, text) = (args.pairs.protein_embedder()?, args.pairs.text_embedder()?);
     let open = |modality| wiring::open_tower(&runtime, &towers, modality);
     let proteins = project(&open(Modality::Protein)?, &protein_rows(&protein, &pairs)?)?;
-    let texts = project(&open(Modality::Text)?, &text_rows(&text, &pairs)?)?;
+    let texts = project(&open(Modality::Text)?, &sentence_rows(&text, &pairs)?.text_rows())?;
     let found = ranks(&proteins.view(), &texts.view());
     let groups: Vec<&str> = pairs.iter().map(|pair| pair.group.as_str()).collect();
     let n = pairs.len();

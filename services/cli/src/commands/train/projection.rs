@@ -19,7 +19,9 @@ use protext_train::contrastive::{
     Checkpoint, ContrastiveSettings, Epoch, Pairs, TrainError, Trained, ranks, train,
 };
 
-use crate::commands::pair_rows::{PairArgs, TEXT_RECIPE, protein_row_kind, protein_rows, text_rows};
+use crate::commands::pair_rows::{
+    PairArgs, SentenceRows, TEXT_RECIPE, protein_row_kind, protein_rows, sentence_rows,
+};
 use crate::fault::UsageError;
 use crate::{interrupt, progress};
 
@@ -71,6 +73,18 @@ struct SettingArgs {
     /// Decay of matrices.
     #[arg(long)]
     weight_decay: Option<f64>,
+    /// Share of a text's sentences left out in each epoch.
+    #[arg(long)]
+    sentence_dropout: Option<f32>,
+    /// Deviation of the noise added to whitened rows.
+    #[arg(long)]
+    noise: Option<f32>,
+    /// Pairs of towers; their vectors are joined.
+    #[arg(long)]
+    members: Option<usize>,
+    /// Components of the whitened protein rows.
+    #[arg(long)]
+    protein_components: Option<usize>,
     /// Epochs at most.
     #[arg(long)]
     epochs: Option<usize>,
@@ -93,6 +107,10 @@ impl SettingArgs {
             batch_size: self.batch_size.unwrap_or(default.batch_size),
             learning_rate: self.learning_rate.unwrap_or(default.learning_rate),
             weight_decay: self.weight_decay.unwrap_or(default.weight_decay),
+            sentence_dropout: self.sentence_dropout.unwrap_or(default.sentence_dropout),
+            noise: self.noise.unwrap_or(default.noise),
+            n_members: self.members.unwrap_or(default.n_members),
+            protein_components: self.protein_components.unwrap_or(default.protein_components),
             n_epochs: self.epochs.unwrap_or(default.n_epochs),
             patience: self.patience.unwrap_or(default.patience),
             seed: self.seed.unwrap_or(default.seed),
@@ -112,9 +130,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = args.settings.settings();
     let (protein, text) = (args.pairs.protein_embedder()?, args.pairs.text_embedder()?);
     let all: Vec<&TextPair> = training.iter().chain(&validation).map(|&row| &table.pairs[row]).collect();
+    let SentenceRows { sentences, texts } = sentence_rows(&text, &all)?;
     let pairs = Pairs {
         proteins: protein_rows(&protein, &all)?,
-        texts: text_rows(&text, &all)?,
+        sentences,
+        texts,
         protein_keys: keys(all.iter().map(|pair| pair.sequence.as_str())),
         text_keys: keys(all.iter().map(|pair| pair.text.as_str())),
     };
@@ -168,9 +188,10 @@ fn train_resumable(
     let checkpoint =
         Checkpoint { path: args.output.join("run.checkpoint"), data: sha256_of(&args.pairs.data)? };
     let stop = interrupt::flag()?;
-    let bar = progress::count(settings.n_epochs as u64, "training");
+    let n_epochs = settings.n_epochs * settings.n_members;
+    let bar = progress::count(n_epochs as u64, "training");
     let trained = train(training, validation, settings, Some(&checkpoint), &mut |epoch: &Epoch| {
-        bar.set_position(epoch.number as u64);
+        bar.set_position(((epoch.member - 1) * settings.n_epochs + epoch.number) as u64);
         bar.set_message(format!("loss {:.3}, validation MRR {:.3}", epoch.loss, epoch.validation_mrr));
         tracing::info!(epoch = epoch.number, loss = epoch.loss, mrr = epoch.validation_mrr, "epoch");
         !stop.load(Ordering::Relaxed)
@@ -183,7 +204,7 @@ fn train_resumable(
         }
         Err(error) => Err(UsageError(format!("{:#}", anyhow::Error::from(error))).into()),
         Ok(trained) => {
-            checkpoint.remove()?;
+            checkpoint.remove(settings.n_members)?;
             Ok(trained)
         }
     }
@@ -191,7 +212,7 @@ fn train_resumable(
 
 fn measure(trained: &Trained, pairs: &Pairs, groups: &[&str]) -> anyhow::Result<Retrieval> {
     let (proteins, texts) =
-        (trained.protein.apply(&pairs.proteins.view())?, trained.text.apply(&pairs.texts.view())?);
+        (trained.protein.apply(&pairs.proteins.view())?, trained.text.apply(&pairs.text_rows().view())?);
     let found = ranks(&proteins.view(), &texts.view());
     Ok(retrieval(&found.by_protein, &found.by_text, groups))
 }
@@ -221,7 +242,7 @@ fn write(
     let folder_name = args.output.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let card = JointCard {
         id: args.id.clone().unwrap_or(folder_name),
-        dim: settings.shared_dim,
+        dim: trained.protein.dim(),
         method: describe(settings),
         text_recipe: TEXT_RECIPE.to_owned(),
         measured_by: "protext train projection".to_owned(),

@@ -19,21 +19,24 @@ const REMARKS: [&str; 12] = [
     "alternate transcriptional",
 ];
 
-/// [`tidy_summary`] without sentences about transcripts and pseudogenes; the tidied whole if nothing else is said.
+/// The sentences of [`tidy_summary`] but for those about transcripts and pseudogenes; all of them if nothing else is
+/// said, and one empty sentence for an empty text.
 ///
 /// ```
-/// let raw = "Binds zinc. Alternative splicing results in multiple transcript variants.";
-/// assert_eq!(protext_texts::function_text(raw), "Binds zinc.");
+/// let raw = "Binds zinc. Alternative splicing results in multiple transcript variants. Cuts RNA.";
+/// assert_eq!(protext_texts::function_sentences(raw), ["Binds zinc.", "Cuts RNA."]);
 /// ```
 #[must_use]
-pub fn function_text(raw: &str) -> String {
+pub fn function_sentences(raw: &str) -> Vec<String> {
     let tidy = tidy_summary(raw);
     let is_remark = |sentence: &str| {
         let lower = sentence.to_lowercase();
         REMARKS.iter().any(|remark| lower.contains(remark))
     };
-    let kept: Vec<&str> = sentences(&tidy).into_iter().filter(|sentence| !is_remark(sentence)).collect();
-    if kept.is_empty() { tidy } else { kept.join(" ") }
+    let all = sentences(&tidy);
+    let kept: Vec<&str> = all.iter().copied().filter(|sentence| !is_remark(sentence)).collect();
+    let kept = if kept.is_empty() { all } else { kept };
+    if kept.is_empty() { vec![String::new()] } else { kept.into_iter().map(str::to_owned).collect() }
 }
 
 /// Sentences end in a full stop before a space and a capital letter or a digit.
@@ -76,7 +79,7 @@ mod tests {
             ("", ""),
         ];
         for (raw, expected) in table {
-            assert_eq!(function_text(raw), expected, "{raw}");
+            assert_eq!(function_sentences(raw).join(" "), expected, "{raw}");
         }
     }
 }
