@@ -26,6 +26,7 @@ help:
 run: build
 	$(PROTEXT) runtime install cpu
 	$(PROTEXT) models pull $(ENCODER)
+	$(PROTEXT) models pull $(TEXT_ENCODER)
 	$(PROTEXT) demo --encoder $(ENCODER) --listen $(LISTEN)
 
 test: build models $(CLIENTS)

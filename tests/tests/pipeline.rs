@@ -72,6 +72,39 @@ fn serve(index: &str, expected: &[Vec<&str>]) {
     assert_eq!(service.terminate(), Some(0), "a stop signal ends the service well");
 }
 
+#[test]
+fn a_sentence_and_a_gene_find_proteins() {
+    if !is_ready("sentence") || !support::is_here("all-MiniLM-L6-v2", "sentence") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let index = build(folder.path(), 200);
+    let collection = format!("proteins={index}");
+    let without = Service::start(std::slice::from_ref(&collection), &[]);
+    let refused = without.post("/v1/search", &json!({"text": "DNA helicase"}));
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    drop(without);
+    let service = Service::start(&[collection], &[("PROTEXT_TEXT_ENCODER", "all-MiniLM-L6-v2")]);
+    let text = "ATP-binding protein that transports molecules across the membrane.";
+    let by_text = service.post("/v1/search", &json!({"text": text, "k": 5}));
+    assert_eq!(by_text.status, 200, "{}", by_text.text());
+    let hits = by_text.json()["hits"].clone();
+    assert_eq!(hits.as_array().unwrap().len(), 5);
+    // The command line answers alike.
+    let found = run(&["search", "--text", text, "--index", &index, "-k", "1"]);
+    assert!(found.status.success(), "{}", stderr(&found));
+    let found = String::from_utf8(found.stdout).unwrap();
+    assert_eq!(found.trim().split('\t').nth(2), hits[0]["id"].as_str());
+    let all = service.post("/v1/search", &json!({"text": "protein", "k": 200})).json();
+    let gene = all["hits"].as_array().unwrap().iter().find_map(|hit| hit["gene"].as_str()).unwrap();
+    let by_gene = service.post("/v1/search", &json!({"gene": gene.to_lowercase(), "k": 1}));
+    assert_eq!(by_gene.status, 200, "{}", by_gene.text());
+    let missing = service.post("/v1/search", &json!({"gene": "NOSUCHGENE"}));
+    assert_eq!((missing.status, missing.json()["field"].as_str()), (404, Some("gene")));
+    let both = service.post("/v1/search", &json!({"text": "x", "gene": gene}));
+    assert_eq!(both.status, 422);
+}
+
 fn check_information(service: &Service) {
     let info = service.get("/v1/info").json();
     assert_eq!(info["encoders"][0]["provider"], "CPUExecutionProvider");

@@ -240,7 +240,7 @@ fn unusable_vector_files_say_why() {
             b"{\"id\":\"a\",\"vector\":[1,2]}\n{\"id\":\"b\",\"vector\":[1]}\n",
             &["\"b\"", "1 components", "2"],
         ),
-        ("b.jsonl", b"{\"id\":\"a\",\"vector\":[1,1e99]}\n", &["\"a\"", "component 1", "finite"]),
+        ("b.jsonl", b"{\"id\":\"a\",\"vector\":[1,1e99]}\n", &["line 1", "out of range"]),
         ("c.jsonl", b"{\"id\":\"a\",\"vector\":[1]}\n{\"id\":\"a\",\"vector\":[2]}\n", &["\"a\"", "twice"]),
         ("d.jsonl", b"{\"id\":\"a\"}\n", &["line 1", "vector"]),
         ("e.jsonl", b"{\"id\":\"a\",\"vector\":[1]}\n\n{\"id\":", &["line 3"]),

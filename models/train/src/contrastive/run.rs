@@ -213,8 +213,8 @@ impl<'a> Run<'a> {
             var.set(best)?;
         }
         Ok((
-            TowerWeights::fold(&self.whitenings[0], &self.towers[0])?,
-            TowerWeights::fold(&self.whitenings[1], &self.towers[1])?,
+            TowerWeights::new(&self.whitenings[0], &self.towers[0])?,
+            TowerWeights::new(&self.whitenings[1], &self.towers[1])?,
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! A trained tower: plain arrays, whitening folded into the first matrix, and its ONNX file.
+//! A trained tower: plain arrays behind the whitening of its rows, and its ONNX file.
 //!
 //! Towers that were trained several times are joined: their unit vectors stand side by side, so that the cosine of two
 //! joined vectors is the mean of the members' cosines.
@@ -14,17 +14,16 @@ use super::error::TrainError;
 use super::tower::{NORM_EPSILON, Tower};
 use crate::whitening::Whitening;
 
-/// A tower, of one member or several.
+/// A tower, of one member or several over the same whitened rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TowerWeights {
+    whitening: Whitening,
     members: Vec<Member>,
 }
 
-/// `unit_norm(last(... norm(gelu((row - mean) * weight + bias)) ...))`.
+/// `unit_norm(last(... norm(gelu(x * weight + bias)) ...))` of a whitened row `x`.
 #[derive(Debug, Clone, PartialEq)]
 struct Member {
-    /// Mean of the training rows, `[inputs]`.
-    mean: Array1<f32>,
     hidden: Vec<HiddenLayer>,
     last: DenseLayer,
 }
@@ -45,9 +44,9 @@ struct HiddenLayer {
 }
 
 impl TowerWeights {
-    /// Takes a tower over whitened rows and folds the whitening in. Matrices are rounded to float16, which is what the
-    /// file holds.
-    pub(super) fn fold(whitening: &Whitening, tower: &Tower) -> Result<Self, TrainError> {
+    /// Takes a tower and the whitening of the rows that it reads. Matrices are rounded to float16, which is what the file
+    /// holds.
+    pub(super) fn new(whitening: &Whitening, tower: &Tower) -> Result<Self, TrainError> {
         let n_hidden = tower.shape().n_hidden;
         let vars = tower.vars();
         let vector = |index: usize| Ok::<_, TrainError>(Array1::from(vars[index].to_vec1::<f32>()?));
@@ -59,9 +58,7 @@ impl TowerWeights {
             )
         };
         let dense = |index: usize| {
-            let weight = matrix(index)?;
-            let weight = if index == 0 { whitening.matrix.dot(&weight) } else { weight };
-            let weight = weight.mapv(|value| f16::from_f32(value).to_f32());
+            let weight = matrix(index)?.mapv(|value| f16::from_f32(value).to_f32());
             Ok::<_, TrainError>(DenseLayer { weight, bias: vector(index + 1)? })
         };
         let hidden = (0..n_hidden).map(|layer| {
@@ -69,19 +66,21 @@ impl TowerWeights {
             Ok(HiddenLayer { dense: dense(at)?, scale: vector(at + 2)?, shift: vector(at + 3)? })
         });
         let hidden = hidden.collect::<Result<_, TrainError>>()?;
-        let member = Member { mean: whitening.mean.clone(), hidden, last: dense(4 * n_hidden)? };
-        Ok(Self { members: vec![member] })
+        let member = Member { hidden, last: dense(4 * n_hidden)? };
+        Ok(Self { whitening: whitening.clone(), members: vec![member] })
     }
 
-    /// Joins towers over the same rows.
-    pub(super) fn join(towers: Vec<Self>) -> Self {
-        Self { members: towers.into_iter().flat_map(|tower| tower.members).collect() }
+    /// Joins towers over the same whitened rows; there is at least one.
+    pub(super) fn join(mut towers: Vec<Self>) -> Self {
+        let mut joined = towers.remove(0);
+        joined.members.extend(towers.into_iter().flat_map(|tower| tower.members));
+        joined
     }
 
     /// Components of a row that it takes.
     #[must_use]
     pub fn n_inputs(&self) -> usize {
-        self.members[0].mean.len()
+        self.whitening.mean.len()
     }
 
     /// Components of the shared space.
@@ -95,7 +94,9 @@ impl TowerWeights {
     /// # Errors
     /// [`TrainError::Tensor`].
     pub fn apply(&self, rows: &ArrayView2<'_, f32>) -> Result<Array2<f32>, TrainError> {
-        let parts = self.members.iter().map(|member| member.apply(rows)).collect::<Result<Vec<_>, _>>()?;
+        let white = self.whitening.rotate(rows);
+        let parts =
+            self.members.iter().map(|member| member.apply(&white.view())).collect::<Result<Vec<_>, _>>()?;
         let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
         let mut joined = ndarray::concatenate(Axis(1), &views).expect("as many rows in every part");
         joined /= (self.members.len() as f32).sqrt();
@@ -109,9 +110,13 @@ impl TowerWeights {
     pub fn write(&self, path: &Path) -> Result<PathBuf, TrainError> {
         let mut graph = GraphBuilder::new("tower");
         let rows = graph.input("rows", ElementType::Float32, [Dim::from("batch"), self.n_inputs().into()]);
+        let mean = graph.f32("mean", [self.n_inputs()], self.whitening.mean.to_vec());
+        let centred = graph.sub(&rows, &mean);
+        let matrix = halves(&mut graph, "whitening", &self.whitening.matrix);
+        let white = graph.matmul(&centred, &matrix);
         let members = self.members.iter().enumerate();
         let parts: Vec<Value> =
-            members.map(|(index, member)| member.build(&mut graph, &rows, index + 1)).collect();
+            members.map(|(index, member)| member.build(&mut graph, &white, index + 1)).collect();
         graph.set_scope("joined");
         let joined = graph.concat(&parts, -1);
         let vectors = graph.unit_norm(&joined);
@@ -123,7 +128,7 @@ impl TowerWeights {
 impl Member {
     fn apply(&self, rows: &ArrayView2<'_, f32>) -> Result<Array2<f32>, TrainError> {
         let dense = |x: &Array2<f32>, layer: &DenseLayer| x.dot(&layer.weight) + &layer.bias;
-        let mut x = rows - &self.mean;
+        let mut x = rows.to_owned();
         for layer in &self.hidden {
             x = gelu(&dense(&x, &layer.dense))?;
             for mut row in x.rows_mut() {
@@ -143,11 +148,10 @@ impl Member {
         Ok(x)
     }
 
-    /// Adds the member's nodes; its vectors have unit norm.
+    /// Adds the member's nodes over whitened rows; its vectors have unit norm.
     fn build(&self, graph: &mut GraphBuilder<'_>, rows: &Value, number: usize) -> Value {
         let scope = format!("member.{number}");
-        let mean = graph.f32(&format!("{scope}.mean"), [self.mean.len()], self.mean.to_vec());
-        let mut x = graph.sub(rows, &mean);
+        let mut x = rows.clone();
         for (index, layer) in self.hidden.iter().enumerate() {
             let scope = format!("{scope}.hidden.{}", index + 1);
             let linear = linear(graph, &scope, &layer.dense);
@@ -169,11 +173,16 @@ impl Member {
 
 fn linear(graph: &mut GraphBuilder<'_>, scope: &str, layer: &DenseLayer) -> Linear {
     graph.set_scope(scope);
-    let (n_inputs, n_outputs) = layer.weight.dim();
-    let halves: Vec<f16> = layer.weight.iter().map(|&value| f16::from_f32(value)).collect();
-    let halves: Value = graph.f16(&format!("{scope}.weight"), [n_inputs, n_outputs], halves);
-    let weight = graph.cast(&halves, ElementType::Float32);
-    Linear { weight, bias: graph.f32(&format!("{scope}.bias"), [n_outputs], layer.bias.to_vec()) }
+    let weight = halves(graph, &format!("{scope}.weight"), &layer.weight);
+    Linear { weight, bias: graph.f32(&format!("{scope}.bias"), [layer.bias.len()], layer.bias.to_vec()) }
+}
+
+/// A matrix of float16 values, kept as such.
+fn halves(graph: &mut GraphBuilder<'_>, name: &str, matrix: &Array2<f32>) -> Value {
+    let (n_inputs, n_outputs) = matrix.dim();
+    let values: Vec<f16> = matrix.iter().map(|&value| f16::from_f32(value)).collect();
+    let values = graph.f16(name, [n_inputs, n_outputs], values);
+    graph.cast(&values, ElementType::Float32)
 }
 
 /// Exact GELU, by candle's error function.

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use protext_engine::search::{Query, SearchRequest, search};
 use protext_engine::{Engine, OpenCollection};
-use protext_index::{Collection, IndexKind, inspect};
+use protext_index::{Collection, IndexKind};
 use protext_registry::Cache;
 use protext_registry::heads::projection_from_folder;
 use sha2::{Digest as _, Sha256};
 
 use super::embed::{FailedFile, RecordArgs, output_space};
+use super::pair_rows::DEFAULT_TEXT_ENCODER;
 use super::{index, serve, train};
 use crate::settings::ServeSettings;
 use crate::wiring::{self, ModelArgs};
@@ -62,11 +63,22 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     settings.device = args.model.device;
     settings.projection = args.model.projection;
     settings.towers = args.model.towers;
+    settings.text_encoder = settings.text_encoder.or_else(text_encoder_that_is_here);
     settings.n_workers = args.model.workers;
     let body = r#"{"id": "Q3Z7U4", "k": 3}"#;
     serve::serve(&settings, vec![("demo".to_owned(), Collection::open(&folder)?)], |address| {
         println!("try: curl -s http://{address}/v1/search -H 'content-type: application/json' -d '{body}'");
+        println!("     (or \"text\": \"copper transport across membranes\", or \"sequence\": \"MK...\")");
     })
+}
+
+/// With the text encoder, the demo is searched by sentence, too; without it, by everything else.
+fn text_encoder_that_is_here() -> Option<String> {
+    let is_here = wiring::registry().is_ok_and(|registry| registry.ready(DEFAULT_TEXT_ENCODER).is_ok());
+    if !is_here {
+        eprintln!("for searches by sentence, type `protext models pull {DEFAULT_TEXT_ENCODER}`");
+    }
+    is_here.then(|| DEFAULT_TEXT_ENCODER.to_owned())
 }
 
 /// For an encoder without a projection of its own: a whitening fitted on the demo proteins, kept in the cache.
@@ -91,10 +103,9 @@ fn prepare(model: &ModelArgs, cache: &Cache, fasta: &Path) -> anyhow::Result<Pat
     let content = hex::encode(Sha256::digest(PROTEINS));
     let folder = cache.folder("demo")?.join(format!("{}-{}", model.encoder, &content[..12]));
     let embedder = wiring::start_embedder(model, true)?;
-    let space = output_space(&embedder, true)?;
-    if inspect(&folder).is_ok_and(|info| info.space.fingerprint == space.fingerprint)
-        && Collection::open(&folder).is_ok()
-    {
+    output_space(&embedder, true)?;
+    let is_current = |collection: Collection| embedder.joint_spaces().eq(collection.spaces());
+    if Collection::open(&folder).is_ok_and(is_current) {
         return Ok(folder);
     }
     let records =
