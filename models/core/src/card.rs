@@ -16,6 +16,9 @@ pub struct ProjectionCard {
     pub encoder: String,
     /// Which row it reads.
     pub row_kind: RowKind,
+    /// Whether rows are scaled to unit norm first, as adapters trained on unit rows expect.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unit_rows: bool,
     /// Width of the joint space.
     pub dim: usize,
     /// sha256 of `head.onnx`.
@@ -102,7 +105,8 @@ impl ProjectionCard {
     #[must_use]
     pub fn space(&self) -> Space {
         let input = self.input_space.fingerprint.to_string();
-        let fingerprint = Fingerprint::of(["projection", &input, &self.head_sha256]);
+        let kind = if self.unit_rows { "projection of unit rows" } else { "projection" };
+        let fingerprint = Fingerprint::of([kind, &input, &self.head_sha256]);
         Space { name: self.id.clone(), dim: self.dim, fingerprint }
     }
 }

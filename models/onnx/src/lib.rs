@@ -14,6 +14,6 @@ mod tokenize;
 
 pub use encoder::{EncoderSpec, OnnxEncoder, SessionPlan, TokenPooling, Tokenization};
 pub use error::ModelError;
-pub use projection::{OnnxProjection, ProjectionSpec};
+pub use projection::{OnnxProjection, ProjectionSpec, projection_widths};
 pub use runtime::{Device, OnnxRuntime};
 pub use tokenize::{EsmAlphabet, TextTokenizer};

@@ -1,6 +1,6 @@
 //! A projection made of an `.onnx` file: encoder rows in, unit vectors of a joint space out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use ort::session::Session;
@@ -16,10 +16,12 @@ use crate::session::open_session;
 pub struct ProjectionSpec {
     /// Card id.
     pub id: String,
-    /// The graph: input `rows` `[batch, in]`, output `vectors` `[batch, out]`.
+    /// The graph: one input `[batch, in]`, one output `[batch, out]`, whatever their names.
     pub onnx: PathBuf,
     /// Which encoder row it reads.
     pub row_kind: RowKind,
+    /// Whether rows are scaled to unit norm first.
+    pub unit_rows: bool,
     /// The encoder space it was trained on.
     pub input_space: Space,
     /// The space that it leads to, as its card says.
@@ -29,6 +31,10 @@ pub struct ProjectionSpec {
 /// A loaded projection. Rows are cheap next to encoding, so one session serves all callers in turn.
 pub struct OnnxProjection {
     spec: ProjectionSpec,
+    /// Name of the graph's input.
+    input: String,
+    /// Name of the graph's output.
+    output: String,
     session: Mutex<Session>,
 }
 
@@ -39,29 +45,48 @@ impl OnnxProjection {
     /// [`ModelError`].
     pub fn open(runtime: &OnnxRuntime, spec: ProjectionSpec) -> Result<Self, ModelError> {
         let session = open_session(runtime, &spec.onnx, 1)?;
-        let width = |outlets: &[ort::value::Outlet], direction, name: &'static str| {
-            let outlet = outlets.iter().find(|outlet| outlet.name() == name);
-            let outlet = outlet.ok_or(ModelError::Interface { path: spec.onnx.clone(), direction, name })?;
-            Ok(outlet.dtype().tensor_shape().and_then(|shape| shape.last().copied()).unwrap_or(-1))
+        let only = |outlets: &[ort::value::Outlet], direction, name: &'static str| match outlets {
+            [outlet] => Ok((outlet.name().to_owned(), width(outlet))),
+            _ => Err(ModelError::Interface { path: spec.onnx.clone(), direction, name }),
         };
-        let widths = [
-            (width(session.inputs(), "input", "rows")?, spec.input_space.dim),
-            (width(session.outputs(), "output", "vectors")?, spec.space.dim),
-        ];
-        for (found, expected) in widths {
+        let (input, n_inputs) = only(session.inputs(), "input", "rows")?;
+        let (output, dim) = only(session.outputs(), "output", "vectors")?;
+        for (found, expected) in [(n_inputs, spec.input_space.dim), (dim, spec.space.dim)] {
             if found != expected as i64 {
                 return Err(ModelError::Dim { path: spec.onnx.clone(), expected, found });
             }
         }
-        Ok(Self { spec, session: Mutex::new(session) })
+        Ok(Self { spec, input, output, session: Mutex::new(session) })
     }
 
     fn run(&self, rows: &[f32], n_rows: usize) -> ort::Result<Vec<f32>> {
         let mut session = self.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let shape = [n_rows, self.spec.input_space.dim];
-        let outputs = session.run(ort::inputs! { "rows" => TensorRef::from_array_view((shape, rows))? })?;
-        Ok(outputs["vectors"].try_extract_tensor::<f32>()?.1.to_vec())
+        let rows = TensorRef::from_array_view((shape, rows))?;
+        let outputs = session.run(ort::inputs! { self.input.as_str() => rows })?;
+        Ok(outputs[self.output.as_str()].try_extract_tensor::<f32>()?.1.to_vec())
     }
+}
+
+/// Width of the last axis, -1 if the graph does not say.
+fn width(outlet: &ort::value::Outlet) -> i64 {
+    outlet.dtype().tensor_shape().and_then(|shape| shape.last().copied()).unwrap_or(-1)
+}
+
+/// Widths of a graph's only input and only output.
+///
+/// # Errors
+/// [`ModelError::Interface`] if it has more, or the runtime's refusal.
+pub fn projection_widths(runtime: &OnnxRuntime, onnx: &Path) -> Result<(usize, usize), ModelError> {
+    let session = open_session(runtime, onnx, 1)?;
+    let only = |outlets: &[ort::value::Outlet], direction, name: &'static str| {
+        match outlets {
+            [outlet] => usize::try_from(width(outlet)).ok(),
+            _ => None,
+        }
+        .ok_or(ModelError::Interface { path: onnx.to_owned(), direction, name })
+    };
+    Ok((only(session.inputs(), "input", "rows")?, only(session.outputs(), "output", "vectors")?))
 }
 
 impl Projection for OnnxProjection {
@@ -90,7 +115,9 @@ impl Projection for OnnxProjection {
                 let source = VectorError::WrongDim { expected: dim, found };
                 return Err(ProjectionError::Vector { row, source });
             }
-            flat.extend_from_slice(values.as_slice());
+            let norm = values.as_slice().iter().map(|value| value * value).sum::<f32>().sqrt();
+            let scale = if self.spec.unit_rows && norm > 0.0 { norm.recip() } else { 1.0 };
+            flat.extend(values.as_slice().iter().map(|value| value * scale));
         }
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| ProjectionError::Runtime {
             projection: self.spec.id.clone(),

@@ -118,8 +118,8 @@ fn open_projection(
 fn open_head(runtime: &OnnxRuntime, head: ReadyHead) -> anyhow::Result<OnnxProjection> {
     let ReadyHead { card, onnx } = head;
     let space = card.space();
-    let ProjectionCard { id, row_kind, input_space, .. } = card;
-    Ok(OnnxProjection::open(runtime, ProjectionSpec { id, onnx, row_kind, input_space, space })?)
+    let ProjectionCard { id, row_kind, unit_rows, input_space, .. } = card;
+    Ok(OnnxProjection::open(runtime, ProjectionSpec { id, onnx, row_kind, unit_rows, input_space, space })?)
 }
 
 /// One tower of a pair, by its side of the card.
@@ -136,6 +136,7 @@ pub(crate) fn open_tower(
         id: towers.card.id.clone(),
         onnx: onnx.clone(),
         row_kind: tower.row_kind,
+        unit_rows: false,
         input_space: tower.input_space.clone(),
         space: towers.card.space(),
     };

@@ -1,13 +1,19 @@
 //! `protext models`: the registry at the terminal.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Subcommand;
-use protext_core::Modality;
+use protext_core::card::{CardData, ProjectionCard};
+use protext_core::{Encoder as _, Modality, RowKind};
+use protext_onnx::{Device, projection_widths};
+use protext_registry::cache::sha256_of;
 use protext_registry::convert::{ConvertRequest, GraphOptions, convert};
-use protext_registry::{Manifest, Registry};
+use protext_registry::{Cache, Manifest, Registry};
 
+use crate::fault::UsageError;
 use crate::progress::Downloads;
 use crate::wiring;
 
@@ -46,6 +52,26 @@ pub(crate) enum Args {
         #[arg(long, value_name = "LAYERS", value_delimiter = ',')]
         statistics_layers: Vec<u32>,
     },
+    /// Take over a published adapter (ONNX, one input, one output) as the projection of an encoder.
+    #[command(after_help = "Example (ProteinCLIP's adapters, which read unit rows):\n  \
+            protext models import proteinclip_esm2_6.onnx --encoder esm2_t6_8M --unit-rows -o proteinclip\n  \
+            protext index build proteome.fasta --encoder esm2_t6_8M --projection proteinclip -o proteome.index")]
+    Import {
+        /// The adapter.
+        adapter: PathBuf,
+        /// Encoder whose pooled rows it reads.
+        #[arg(long, value_name = "ID")]
+        encoder: String,
+        /// Scale rows to unit norm first.
+        #[arg(long)]
+        unit_rows: bool,
+        /// Where it comes from, for its card.
+        #[arg(long, default_value = "")]
+        source: String,
+        /// Folder for head.onnx and card.toml.
+        #[arg(short, long, value_name = "FOLDER")]
+        output: PathBuf,
+    },
     /// Hash an encoder's files again and compare.
     Verify {
         /// Encoder id.
@@ -68,6 +94,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             let converted = convert(&request)?;
             let (family, dim, layers) = (converted.family, converted.dim, converted.n_layers);
             println!("{}: {family}, {dim} dimensions, {layers} layers", converted.model.display());
+        }
+        Args::Import { adapter, encoder, unit_rows, source, output } => {
+            let card = import(&adapter, &encoder, unit_rows, source, &output)?;
+            println!("{}: {} to {} dimensions", card.id, card.input_space, card.dim);
+            println!("use it with --projection {}", output.display());
         }
         Args::Verify { id } => {
             wiring::registry()?.verify(&id)?;
@@ -107,6 +138,54 @@ fn pull(registry: &Registry, id: &str, from: Option<PathBuf>) -> anyhow::Result<
     println!("{id}: {}", model.manifest.title);
     println!("{id}: converted graph at {}", model.onnx.display());
     Ok(())
+}
+
+fn import(
+    adapter: &Path,
+    encoder: &str,
+    unit_rows: bool,
+    source: String,
+    output: &Path,
+) -> anyhow::Result<ProjectionCard> {
+    let registry = wiring::registry()?;
+    let runtime = wiring::load_runtime(registry.cache())?;
+    let opened = wiring::open_encoder(&runtime, &registry.ready_to_run(encoder)?, Device::Cpu)?;
+    let input_space = opened.space(RowKind::Pooled).context("every encoder has pooled rows")?.clone();
+    let (n_inputs, dim) = projection_widths(&runtime, adapter)?;
+    if n_inputs != input_space.dim {
+        let found = input_space.dim;
+        let message =
+            format!("{} reads {n_inputs} components, but {encoder} gives {found}", adapter.display());
+        return Err(UsageError(message).into());
+    }
+    std::fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))?;
+    let head = output.join("head.onnx");
+    Cache::put(
+        &head,
+        &std::fs::read(adapter).with_context(|| format!("cannot read {}", adapter.display()))?,
+    )?;
+    let name = adapter.file_stem().unwrap_or_default().to_string_lossy();
+    let card = ProjectionCard {
+        id: format!("{name}-of-{encoder}"),
+        encoder: encoder.to_owned(),
+        row_kind: RowKind::Pooled,
+        unit_rows,
+        dim,
+        head_sha256: sha256_of(&head)?,
+        method: "imported as it was published".to_owned(),
+        input_space,
+        data: CardData {
+            source,
+            split: "unknown".to_owned(),
+            split_rule: "unknown: it may have seen what our splits hold out".to_owned(),
+            n_rows: 0,
+            sha256: String::new(),
+        },
+        metrics: BTreeMap::new(),
+        measured_by: String::new(),
+    };
+    Cache::put(&output.join("card.toml"), toml::to_string(&card)?.as_bytes())?;
+    Ok(card)
 }
 
 fn info(registry: &Registry, id: &str) -> anyhow::Result<()> {

@@ -168,6 +168,7 @@ impl Fitted<'_> {
             id: format!("{}-whitened", self.encoder),
             encoder: self.encoder.to_owned(),
             row_kind: RowKind::LayerStatistics,
+            unit_rows: false,
             dim: n_components,
             head_sha256: sha256_of(&head)?,
             method: format!(
