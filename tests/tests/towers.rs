@@ -47,7 +47,7 @@ fn towers_are_trained_measured_and_searched_and_runs_repeat() {
         let ran = train(&data, output, "");
         assert!(ran.status.success(), "{}", stderr(&ran));
     }
-    for name in ["protein.onnx", "text.onnx", "card.toml"] {
+    for name in ["protein.onnx", "text.onnx", "card.toml", "report.html"] {
         let [first, second] = [0, 1].map(|at| std::fs::read(outputs[at].join(name)).unwrap());
         assert_eq!(first, second, "{name}: one seed, one file");
     }

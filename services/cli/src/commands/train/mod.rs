@@ -1,6 +1,7 @@
 //! `protext train`: fits heads and writes them as ONNX with a card. One file a kind of head.
 
 mod projection;
+mod report;
 mod whitening;
 
 use std::process::ExitCode;

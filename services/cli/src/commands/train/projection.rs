@@ -19,6 +19,7 @@ use protext_train::contrastive::{
     Checkpoint, ContrastiveSettings, Epoch, Pairs, TrainError, Trained, ranks, train,
 };
 
+use super::report;
 use crate::commands::pair_rows::{
     PairArgs, SentenceRows, TEXT_RECIPE, protein_row_kind, protein_rows, sentence_rows,
 };
@@ -42,7 +43,7 @@ pub(crate) struct Args {
     /// Name of the joint space; by default the folder's.
     #[arg(long)]
     id: Option<String>,
-    /// Folder for protein.onnx, text.onnx and card.toml.
+    /// Folder for protein.onnx, text.onnx, card.toml and report.html.
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
     #[command(flatten)]
@@ -145,6 +146,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let groups: Vec<&str> = all[second].iter().map(|pair| pair.group.as_str()).collect();
     let measured = measure(&trained, &choose_by, &groups)?;
     let card = write(&args, &settings, &trained, [&protein, &text], training.len(), &measured)?;
+    report::write(&args.output, &card, &trained.epochs)?;
     println!("{}: {} pairs, {} epochs", card.space(), training.len(), trained.epochs.len());
     card.metrics.iter().for_each(|(name, value)| println!("{name:<40} {value:.3}"));
     Ok(ExitCode::SUCCESS)
