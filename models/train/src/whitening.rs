@@ -123,10 +123,13 @@ impl Whitening {
         }
         let rows = rows.mapv(f64::from);
         let mean = rows.sum_axis(Axis(0)) / n_rows as f64;
+        let centred = rows - &mean;
+        let deviations = centred.map_axis(Axis(0), |column| (column.dot(&column) / n_rows as f64).sqrt());
+        // A component that hardly varies says nothing, and its scale would pass what a float16 holds.
+        let least = deviations.sum() / n_inputs as f64 * 1e-3;
         let mut matrix = Array2::zeros((n_inputs, n_inputs));
-        for (index, column) in (rows - &mean).columns().into_iter().enumerate() {
-            let deviation = (column.dot(&column) / n_rows as f64).sqrt();
-            let scale = if deviation > 0.0 { 1.0 / deviation } else { 1.0 };
+        for (index, &deviation) in deviations.iter().enumerate() {
+            let scale = if deviation > least { 1.0 / deviation } else { 0.0 };
             matrix[[index, index]] = f16::from_f64(scale).to_f32();
         }
         Ok(Self { mean: mean.mapv(|value| value as f32), matrix })
@@ -240,6 +243,19 @@ mod tests {
             assert!((row.dot(&row) - 1.0).abs() < 1e-5);
         }
         assert_eq!(whitening, Whitening::fit(&rows.view(), settings).unwrap());
+    }
+
+    #[test]
+    fn standardized_components_have_unit_variance_and_constant_ones_vanish() {
+        let mut rows = rows(400);
+        rows.column_mut(1).fill(0.3);
+        rows[[7, 1]] += 1e-7;
+        let found = Whitening::standardize(&rows.view()).unwrap().rotate(&rows.view());
+        for (index, column) in found.columns().into_iter().enumerate() {
+            let variance = column.dot(&column) / 400.0;
+            let expected = if index == 1 { 0.0 } else { 1.0 };
+            assert!((variance - expected).abs() < 0.01, "{index}: {variance}");
+        }
     }
 
     #[test]
