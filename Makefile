@@ -43,6 +43,7 @@ bench: build models $(PEERS)
 
 results: build models
 	$(PROTEXT) eval homology --data ../shared/data/homology/cath_s20.tsv.gz --split test --json docs/results/homology.json
+	$(PROTEXT) eval retrieval --data ../shared/data/text/protein_text.tsv.gz --split test --json docs/results/retrieval.json
 
 build: tools
 	cargo build --release --locked -p protext-cli
