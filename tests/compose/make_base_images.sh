@@ -13,9 +13,11 @@ trap 'rm -rf "$work"' EXIT
 if ! here "$debian"; then
     command -v debootstrap > /dev/null || apt-get install --yes --quiet debootstrap
     debootstrap --variant=minbase bookworm "$work/debian"
-    # What this machine trusts, the image trusts.
+    # What this machine trusts beyond Debian's own authorities, the image trusts, once ca-certificates is installed.
     mkdir -p "$work/debian/usr/local/share/ca-certificates" "$work/debian/etc/ssl/certs"
     cp -L /etc/ssl/certs/ca-certificates.crt "$work/debian/etc/ssl/certs/"
+    csplit --quiet --prefix "$work/debian/usr/local/share/ca-certificates/host-" --suffix-format '%03d.crt' \
+        --elide-empty-files /etc/ssl/certs/ca-certificates.crt '/-----BEGIN CERTIFICATE-----/' '{*}'
     rm -rf "$work"/debian/var/{cache/apt,lib/apt/lists}/*
     tar -C "$work/debian" -c . | docker import --change 'CMD ["bash"]' - "$debian"
 fi
