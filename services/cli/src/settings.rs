@@ -25,7 +25,7 @@ pub(crate) struct ServeSettings {
     pub(crate) text_encoder: Option<String>,
     /// Device for all encoders.
     pub(crate) device: Device,
-    /// Sessions of each encoder; 0 takes one a core.
+    /// Sessions of each encoder; 0 takes one a core for proteins and one for texts.
     pub(crate) n_workers: usize,
     /// Collections: name and folder.
     pub(crate) collections: BTreeMap<String, PathBuf>,

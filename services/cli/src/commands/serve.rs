@@ -80,13 +80,14 @@ pub(crate) fn serve(
     let runtime = wiring::load_runtime(registry.cache())?;
     let mut embedders = Vec::new();
     let mut info = AppInfo::default();
-    let protein = (&settings.encoder, settings.projection.as_ref());
-    let text = settings.text_encoder.as_ref().map(|id| (id, None));
-    for (id, projection) in [Some(protein), text].into_iter().flatten() {
+    let protein = (&settings.encoder, settings.projection.as_ref(), settings.n_workers);
+    // Sentences are short and each session holds the weights again, so one is enough unless more are asked for.
+    let text = settings.text_encoder.as_ref().map(|id| (id, None, settings.n_workers.max(1)));
+    for (id, projection, workers) in [Some(protein), text].into_iter().flatten() {
         let args = ModelArgs {
             encoder: id.clone(),
             device: settings.device,
-            workers: settings.n_workers,
+            workers,
             projection: projection.cloned(),
             towers: settings.towers.clone(),
         };
