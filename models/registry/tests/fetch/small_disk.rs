@@ -49,7 +49,10 @@ impl SmallDisk {
 
     /// Undoes [`SmallDisk::leave`].
     pub(crate) fn clear(&self) {
-        std::fs::remove_file(self.path().join("filler")).unwrap();
+        // Emptied first: a process that another test is just starting may hold a copy of the open file.
+        let filler = self.path().join("filler");
+        std::fs::write(&filler, "").unwrap();
+        std::fs::remove_file(&filler).unwrap();
     }
 
     /// Makes it 16 times as large.
