@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use ort::session::Session;
-use ort::value::TensorRef;
+use ort::value::{Outlet, TensorRef};
 use protext_core::{EncoderRow, JointVector, Projection, ProjectionError, RowKind, Space, VectorError};
 
 use crate::error::ModelError;
@@ -45,12 +45,7 @@ impl OnnxProjection {
     /// [`ModelError`].
     pub fn open(runtime: &OnnxRuntime, spec: ProjectionSpec) -> Result<Self, ModelError> {
         let session = open_session(runtime, &spec.onnx, 1)?;
-        let only = |outlets: &[ort::value::Outlet], direction, name: &'static str| match outlets {
-            [outlet] => Ok((outlet.name().to_owned(), width(outlet))),
-            _ => Err(ModelError::Interface { path: spec.onnx.clone(), direction, name }),
-        };
-        let (input, n_inputs) = only(session.inputs(), "input", "rows")?;
-        let (output, dim) = only(session.outputs(), "output", "vectors")?;
+        let [(input, n_inputs), (output, dim)] = interface(&session, &spec.onnx)?;
         for (found, expected) in [(n_inputs, spec.input_space.dim), (dim, spec.space.dim)] {
             if found != expected as i64 {
                 return Err(ModelError::Dim { path: spec.onnx.clone(), expected, found });
@@ -68,25 +63,28 @@ impl OnnxProjection {
     }
 }
 
-/// Width of the last axis, -1 if the graph does not say.
-fn width(outlet: &ort::value::Outlet) -> i64 {
-    outlet.dtype().tensor_shape().and_then(|shape| shape.last().copied()).unwrap_or(-1)
+/// Names and widths of a graph's only input and only output; a width is -1 where the graph does not say.
+fn interface(session: &Session, onnx: &Path) -> Result<[(String, i64); 2], ModelError> {
+    let only = |outlets: &[Outlet], direction, name| match outlets {
+        [outlet] => {
+            let width = outlet.dtype().tensor_shape().and_then(|shape| shape.last().copied());
+            Ok((outlet.name().to_owned(), width.unwrap_or(-1)))
+        }
+        _ => Err(ModelError::Interface { path: onnx.to_owned(), direction, name }),
+    };
+    Ok([only(session.inputs(), "input", "rows")?, only(session.outputs(), "output", "vectors")?])
 }
 
 /// Widths of a graph's only input and only output.
 ///
 /// # Errors
-/// [`ModelError::Interface`] if it has more, or the runtime's refusal.
+/// [`ModelError::Interface`] if it has more or does not state them, or the runtime's refusal.
 pub fn projection_widths(runtime: &OnnxRuntime, onnx: &Path) -> Result<(usize, usize), ModelError> {
-    let session = open_session(runtime, onnx, 1)?;
-    let only = |outlets: &[ort::value::Outlet], direction, name: &'static str| {
-        match outlets {
-            [outlet] => usize::try_from(width(outlet)).ok(),
-            _ => None,
-        }
-        .ok_or(ModelError::Interface { path: onnx.to_owned(), direction, name })
+    let [(_, n_inputs), (_, dim)] = interface(&open_session(runtime, onnx, 1)?, onnx)?;
+    let stated = |width: i64, direction, name| {
+        usize::try_from(width).map_err(|_| ModelError::Interface { path: onnx.to_owned(), direction, name })
     };
-    Ok((only(session.inputs(), "input", "rows")?, only(session.outputs(), "output", "vectors")?))
+    Ok((stated(n_inputs, "input", "rows")?, stated(dim, "output", "vectors")?))
 }
 
 impl Projection for OnnxProjection {

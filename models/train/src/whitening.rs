@@ -188,10 +188,15 @@ fn check(rows: &ArrayView2<'_, f32>, settings: WhiteningSettings) -> Result<(), 
     if settings.shrinkage.is_nan() || settings.shrinkage < 0.0 {
         return Err(WhiteningError::Shrinkage { shrinkage: settings.shrinkage });
     }
-    match rows.rows().into_iter().position(|row| row.iter().any(|value| !value.is_finite())) {
+    match first_not_finite(rows) {
         Some(row) => Err(WhiteningError::NotFinite { row }),
         None => Ok(()),
     }
+}
+
+/// First row with a value that is not finite.
+pub(crate) fn first_not_finite(rows: &ArrayView2<'_, f32>) -> Option<usize> {
+    rows.rows().into_iter().position(|row| row.iter().any(|value| !value.is_finite()))
 }
 
 /// Eigenvalues in rising order and their vectors as columns; on one thread, so that the numbers are always the same.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1};
 use protext_core::RowKind;
 
 use crate::embed_records::{EmbedRecordsSettings, FailedRecord, embed_records};
@@ -65,12 +65,20 @@ pub fn rows_of(
     let no_such_rows = || RowsError::NoSuchRows { encoder: encoder.id().to_owned(), kind };
     let dim = encoder.space(kind).ok_or_else(no_such_rows)?.dim;
     let key = |record: &NamedContent| ContentKey::of(record.payload.as_str(), settings.options.long);
+    let mut rows = Array2::zeros((records.len(), dim));
     let mut seen = HashSet::new();
-    let missing = records.iter().enumerate().filter(|(_, record)| {
+    let (mut absent, mut missing) = (Vec::new(), Vec::new());
+    for (index, record) in records.iter().enumerate() {
         let key = key(record);
-        cache.get(&key).is_none() && seen.insert(key)
-    });
-    let missing: Vec<InputRecord> = missing.map(|(index, record)| as_input(index, record)).collect();
+        if let Some(row) = cache.get(&key) {
+            rows.row_mut(index).assign(&ArrayView1::from(&row));
+            continue;
+        }
+        absent.push(index);
+        if seen.insert(key) {
+            missing.push(InputRecord::new(index as u64 + 1, record.id.clone(), record.payload.clone()));
+        }
+    }
     let mut fresh = Vec::new();
     embed_records(embedder, "records", missing.into_iter().map(Ok), settings, |outcome| {
         let done = outcome.map_err(|failed| RowsError::Record(Box::new(failed)))?;
@@ -87,24 +95,9 @@ pub fn rows_of(
         if go_on { Ok(()) } else { Err(RowsError::Stopped) }
     })?;
     cache.append(&fresh)?;
-    let mut values = Vec::with_capacity(records.len() * dim);
-    for record in records {
-        let row = cache.get(&key(record));
-        values.extend(row.ok_or(EngineError::WorkerLost)?);
+    for index in absent {
+        let row = cache.get(&key(&records[index])).ok_or(EngineError::WorkerLost)?;
+        rows.row_mut(index).assign(&ArrayView1::from(&row));
     }
-    Ok(Array2::from_shape_vec((records.len(), dim), values).expect("every row is as wide as the space"))
-}
-
-fn as_input(index: usize, record: &NamedContent) -> InputRecord {
-    InputRecord {
-        number: index as u64 + 1,
-        id: record.id.clone(),
-        entry_name: None,
-        description: String::new(),
-        payload: record.payload.clone(),
-        organism: None,
-        taxon_id: None,
-        gene: None,
-        metadata: Vec::new(),
-    }
+    Ok(rows)
 }

@@ -172,26 +172,20 @@ fn locate_encoded(
 ) -> Result<Located, EngineError> {
     let embedder = engine.embedder(None, query.modality)?;
     let is_shared = |space: &&Space| collection.index_in(space).is_ok();
-    let space = match embedder.joint_spaces().find(is_shared) {
-        Some(space) => space.clone(),
-        // Named by both sides, where there is a projection at all.
-        None => match embedder.joint_space() {
-            Some(space) => return Err(collection.index_in(space).err().map_or(no_projection(), Into::into)),
-            None => return Err(no_projection()),
-        },
-    };
+    // Where none is shared, the collection refuses the main one by name.
+    let space = embedder.joint_spaces().find(is_shared).or_else(|| embedder.joint_space());
+    let space = space.ok_or(EngineError::NotLoaded {
+        what: "projection for this encoder",
+        instead: "a search by id or vector",
+    })?;
     Ok(Located {
-        vector: embedder.project(&[&query.encoded], &space)?.swap_remove(0),
-        space,
+        vector: embedder.project(&[&query.encoded], space)?.swap_remove(0),
+        space: space.clone(),
         sequence: query.sequence,
         exclude: None,
         long: Some(query.encoded.report),
         residues: query.notes,
     })
-}
-
-fn no_projection() -> EngineError {
-    EngineError::NotLoaded { what: "projection for this encoder", instead: "a search by id or vector" }
 }
 
 fn locate_gene(name: &str, collection: &Collection, symbol: &str) -> Result<Located, EngineError> {

@@ -15,7 +15,7 @@ mod texts;
 mod tower;
 mod weights;
 
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, Axis};
 
 pub use checkpoint::Checkpoint;
 pub use error::TrainError;
@@ -163,9 +163,4 @@ pub struct Trained {
     pub text: TowerWeights,
     /// Every epoch in order.
     pub epochs: Vec<Epoch>,
-}
-
-/// First row of a matrix with a value that is not finite.
-fn first_not_finite(rows: &ArrayView2<'_, f32>) -> Option<usize> {
-    rows.rows().into_iter().position(|row| row.iter().any(|value| !value.is_finite()))
 }

@@ -13,8 +13,8 @@ use super::ranks::{mean_reciprocal_rank, ranks};
 use super::texts::{drop_sentences, mean_rows};
 use super::tower::{Tower, TowerShape};
 use super::weights::TowerWeights;
-use super::{ContrastiveSettings, Epoch, Pairs, Trained, adamw::AdamW, first_not_finite};
-use crate::whitening::{Whitening, WhiteningSettings};
+use super::{ContrastiveSettings, Epoch, Pairs, Trained, adamw::AdamW};
+use crate::whitening::{Whitening, WhiteningSettings, first_not_finite};
 
 /// The inverse temperature is kept below this. Source: CLIP.
 const MAX_SCALE: f32 = 100.0;

@@ -134,7 +134,7 @@ fn sample(args: &EmbedArgs) -> anyhow::Result<Vec<InputRecord>> {
 }
 
 fn embed_once(embedder: &protext_engine::Embedder, records: &[InputRecord]) -> anyhow::Result<f64> {
-    let args = RecordArgs { long: None, strict: false, keep_going: false, failed: None, keep_first: false };
+    let args = RecordArgs::default();
     let settings = args.settings(Modality::Protein, false, false);
     let started = Instant::now();
     let records = records.iter().cloned().map(Ok);

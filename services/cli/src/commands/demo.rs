@@ -108,8 +108,7 @@ fn prepare(model: &ModelArgs, cache: &Cache, fasta: &Path) -> anyhow::Result<Pat
     if Collection::open(&folder).is_ok_and(is_current) {
         return Ok(folder);
     }
-    let records =
-        RecordArgs { long: None, strict: false, keep_going: false, failed: None, keep_first: false };
+    let records = RecordArgs::default();
     let mut failed = FailedFile::new(folder.with_extension("failed.tsv"));
     let stop = crate::interrupt::flag()?;
     let collection = index::build_collection(&embedder, fasta, &records, IndexKind::Auto, stop, &mut failed)?;

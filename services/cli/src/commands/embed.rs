@@ -51,7 +51,7 @@ pub(crate) struct Args {
 }
 
 /// How records are treated; shared by every command that reads records.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct RecordArgs {
     /// What to do with inputs over the encoder's window; by default windows for proteins, a cut for texts.
     #[arg(long, value_enum, value_name = "POLICY")]

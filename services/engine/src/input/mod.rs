@@ -148,6 +148,24 @@ pub struct InputRecord {
     pub metadata: Vec<(String, String)>,
 }
 
+impl InputRecord {
+    /// A record that holds nothing but its content.
+    #[must_use]
+    pub fn new(number: u64, id: String, payload: Payload) -> Self {
+        Self {
+            number,
+            id,
+            entry_name: None,
+            description: String::new(),
+            payload,
+            organism: None,
+            taxon_id: None,
+            gene: None,
+            metadata: Vec::new(),
+        }
+    }
+}
+
 /// Opens an input and finds its format.
 ///
 /// # Errors

@@ -106,8 +106,12 @@ pub(crate) fn embed_domains(
         if joint { dim(embedder.joint_space()) } else { 0 },
     ];
     let mut flat: [Vec<f32>; 3] = dims.map(|dim| Vec::with_capacity(dim * domains.len()));
-    let records = domains.iter().enumerate().map(|(index, domain)| Ok(as_record(index, domain)));
-    let settings: EmbedRecordsSettings = records_defaults().settings(Modality::Protein, false, joint);
+    let record = |(index, domain): (usize, &CathDomain)| {
+        let payload = Payload::Sequence(domain.sequence.clone());
+        Ok(InputRecord::new(index as u64 + 1, domain.id.clone(), payload))
+    };
+    let records = domains.iter().enumerate().map(record);
+    let settings: EmbedRecordsSettings = RecordArgs::default().settings(Modality::Protein, false, joint);
     embed_records(
         embedder,
         &data.display().to_string(),
@@ -133,24 +137,6 @@ pub(crate) fn embed_domains(
         statistics: matrix(statistics, dims[1])?,
         joint: matrix(joint, dims[2])?,
     })
-}
-
-fn records_defaults() -> RecordArgs {
-    RecordArgs { long: None, strict: false, keep_going: false, failed: None, keep_first: false }
-}
-
-fn as_record(index: usize, domain: &CathDomain) -> InputRecord {
-    InputRecord {
-        number: index as u64 + 1,
-        id: domain.id.clone(),
-        entry_name: None,
-        description: String::new(),
-        payload: Payload::Sequence(domain.sequence.clone()),
-        organism: None,
-        taxon_id: None,
-        gene: None,
-        metadata: Vec::new(),
-    }
 }
 
 pub(crate) fn unit_rows(mut rows: Array2<f32>) -> Array2<f32> {

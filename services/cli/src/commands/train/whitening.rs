@@ -104,8 +104,7 @@ pub(crate) fn fit_on_proteins(
     output: &Path,
 ) -> anyhow::Result<ProjectionCard> {
     let dim = statistics_space(embedder)?.dim;
-    let records =
-        RecordArgs { long: None, strict: false, keep_going: false, failed: None, keep_first: false };
+    let records = RecordArgs::default();
     let settings = records.settings(Modality::Protein, false, false);
     let mut values = Vec::new();
     embed_file(embedder, proteins, &records, &settings, interrupt::flag()?, |outcome| {
