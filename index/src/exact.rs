@@ -145,6 +145,10 @@ impl VectorIndex for ExactIndex {
         self.table.len()
     }
 
+    fn is_exact(&self) -> bool {
+        true
+    }
+
     fn vector(&self, row: u32) -> Result<JointVector, IndexError> {
         self.table.vector(row)
     }

@@ -84,6 +84,11 @@ pub trait VectorIndex: Send + Sync {
         self.len() == 0
     }
 
+    /// True if every stored vector is compared with every query.
+    fn is_exact(&self) -> bool {
+        false
+    }
+
     /// The stored vector of a row.
     ///
     /// # Errors

@@ -169,6 +169,12 @@ impl Collection {
         }
     }
 
+    /// Where it comes from and what it holds, by key.
+    #[must_use]
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
     /// The main space.
     #[must_use]
     pub fn space(&self) -> &Space {

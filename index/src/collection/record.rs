@@ -34,6 +34,9 @@ pub struct Record {
     /// The sequence, if the collection keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<String>,
+    /// The text that was embedded, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// File or database that it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,

@@ -61,7 +61,7 @@ pub struct JointCard {
     pub dim: usize,
     /// How it was made, with its parameters.
     pub method: String,
-    /// How a text is prepared before it is embedded; queries are taken as they are.
+    /// How a text is prepared before it is embedded; queries are prepared in the same way.
     pub text_recipe: String,
     /// Command that gave the metrics.
     pub measured_by: String,
@@ -71,8 +71,33 @@ pub struct JointCard {
     pub text: TowerCard,
     /// What they were trained on.
     pub data: CardData,
+    /// How cosines become confidences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// Figures on held-out data, by name.
     pub metrics: BTreeMap<String, f64>,
+}
+
+/// How the cosine of a protein and a text becomes a confidence: `exp(inverse_temperature * cosine)`, divided by the sum of
+/// the same over every text that is offered. Source: temperature scaling, Guo et al. 2017.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// Fitted by maximum likelihood on validation pairs, each protein against all their texts.
+    pub inverse_temperature: f64,
+    /// Texts that were offered.
+    pub n_texts: usize,
+}
+
+impl Calibration {
+    /// Confidences of texts that were offered together, in the order of their cosines; they sum to 1.
+    #[must_use]
+    pub fn confidences(&self, cosines: &[f32]) -> Vec<f64> {
+        let greatest = cosines.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let odds = |cosine: &f32| (self.inverse_temperature * f64::from(cosine - greatest)).exp();
+        let total: f64 = cosines.iter().map(odds).sum();
+        cosines.iter().map(|cosine| odds(cosine) / total).collect()
+    }
 }
 
 /// One side of a [`JointCard`].

@@ -148,6 +148,15 @@ impl From<EngineError> for Problem {
             EngineError::UnknownCollection { .. } => {
                 Problem::new(ProblemKind::NotFound, error.to_string()).in_field("collection")
             }
+            EngineError::NoSuchTarget { .. } => {
+                Problem::new(ProblemKind::NotFound, error.to_string()).in_field("target")
+            }
+            EngineError::OtherTarget { .. } => {
+                Problem::new(ProblemKind::Invalid, error.to_string()).in_field("target")
+            }
+            EngineError::NameACollection { .. } => {
+                Problem::new(ProblemKind::Invalid, error.to_string()).in_field("collection")
+            }
             EngineError::UnknownEncoder { .. } => {
                 Problem::new(ProblemKind::NotFound, error.to_string()).in_field("model")
             }

@@ -135,7 +135,7 @@ async fn warm_up_one(embedder: &Embedder) -> Result<(), Problem> {
         Modality::Text => Text::parse("warm-up").map(EncoderInput::Text),
     };
     let input = input.map_err(protext_engine::EngineError::from)?;
-    let options = EmbedOptions { long: Engine::default_long(modality), per_residue: false };
+    let options = EmbedOptions::new(Engine::default_long(modality));
     let encoded = embedder.embed(&input, options).await?;
     for space in embedder.joint_spaces() {
         embedder.project(&[&encoded], space)?;

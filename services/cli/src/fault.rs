@@ -62,6 +62,9 @@ fn is_input_of_engine(error: &EngineError) -> bool {
         | EngineError::Index(_)
         | EngineError::UnknownEncoder { .. }
         | EngineError::UnknownCollection { .. }
+        | EngineError::OtherTarget { .. }
+        | EngineError::NoSuchTarget { .. }
+        | EngineError::NameACollection { .. }
         | EngineError::UnknownRecord { .. }
         | EngineError::UnknownGene { .. }
         | EngineError::NotLoaded { .. } => true,

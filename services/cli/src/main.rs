@@ -10,6 +10,7 @@ mod fault;
 mod interrupt;
 mod progress;
 mod settings;
+mod shipped;
 mod wiring;
 
 use std::process::ExitCode;

@@ -9,6 +9,8 @@ use protext_engine::Limits;
 use protext_onnx::Device;
 use serde::Deserialize;
 
+use crate::wiring::ModelArgs;
+
 /// What the service runs with; every field may stand in the file, the scalar ones also in `PROTEXT_<NAME>`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -66,6 +68,17 @@ impl Default for ServeSettings {
 }
 
 impl ServeSettings {
+    /// The protein encoder with its projection and towers.
+    pub(crate) fn protein_model(&self) -> ModelArgs {
+        ModelArgs {
+            encoder: self.encoder.clone(),
+            device: self.device,
+            workers: self.n_workers,
+            projection: self.projection.clone(),
+            towers: self.towers.clone(),
+        }
+    }
+
     /// Reads `file` if given, then the environment.
     ///
     /// # Errors

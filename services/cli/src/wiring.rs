@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use protext_core::card::ProjectionCard;
 use protext_core::{Encoder, Modality, Projection, RowKind};
-use protext_engine::{BatcherSettings, Embedder};
+use protext_engine::{BatcherSettings, Embedder, Engine};
 use protext_onnx::{
     Device, EncoderSpec, OnnxEncoder, OnnxProjection, OnnxRuntime, ProjectionSpec, SessionPlan, TokenPooling,
     Tokenization,
@@ -40,6 +40,17 @@ pub(crate) struct ModelArgs {
     /// Towers to the joint space of proteins and texts in a folder of their own instead of those that ship.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) towers: Option<PathBuf>,
+}
+
+impl ModelArgs {
+    /// The same settings for the encoder of one modality: `text_encoder` where texts are to be read.
+    pub(crate) fn for_modality(&self, modality: Modality, text_encoder: &str) -> Self {
+        match modality {
+            Modality::Protein => self.clone(),
+            // The projection that is named is one of proteins.
+            Modality::Text => Self { encoder: text_encoder.to_owned(), projection: None, ..self.clone() },
+        }
+    }
 }
 
 /// The registry over the cache and the user's own manifests.
@@ -99,6 +110,14 @@ pub(crate) fn find_towers(cache: &Cache, args: &ModelArgs) -> anyhow::Result<Opt
         Some(folder) => Some(towers_from_folder(folder)?),
         None => towers_for(cache, &args.encoder)?,
     })
+}
+
+/// The engine with the confidences that the towers state.
+pub(crate) fn calibrated(engine: Engine, towers: &ReadyTowers) -> Engine {
+    match towers.card.calibration {
+        Some(calibration) => engine.with_calibration(&towers.card.space(), calibration),
+        None => engine,
+    }
 }
 
 /// The projection of `--projection`, else the one that ships for the encoder, else none.

@@ -102,28 +102,28 @@ impl Batcher {
         Ok(batcher)
     }
 
-    /// Submits a record for a caller who would rather be told than wait.
+    /// Submits a record in one or more parts for a caller who would rather be told than wait.
     ///
     /// # Errors
     /// [`EngineError::Busy`] if the waiting room is full.
     pub fn try_submit(
         &self,
-        prepared: &Prepared,
+        parts: &[Prepared],
         want_hidden: bool,
     ) -> Result<oneshot::Receiver<Outcome>, EngineError> {
         let queue = self.lock();
-        if !self.has_room(&queue, tokens_of(prepared)) {
+        if !self.has_room(&queue, tokens_of(parts)) {
             return Err(EngineError::Busy { n_queued_tokens: queue.n_tokens });
         }
-        Ok(self.push(queue, prepared, want_hidden))
+        Ok(self.push(queue, parts, want_hidden))
     }
 
     /// Submits a record, waiting for room. For batch jobs, on threads that may block.
     #[must_use]
-    pub fn submit_blocking(&self, prepared: &Prepared, want_hidden: bool) -> oneshot::Receiver<Outcome> {
-        let n_tokens = tokens_of(prepared);
+    pub fn submit_blocking(&self, parts: &[Prepared], want_hidden: bool) -> oneshot::Receiver<Outcome> {
+        let n_tokens = tokens_of(parts);
         let queue = self.shared.room.wait_while(self.lock(), |queue| !self.has_room(queue, n_tokens));
-        self.push(queue.unwrap_or_else(PoisonError::into_inner), prepared, want_hidden)
+        self.push(queue.unwrap_or_else(PoisonError::into_inner), parts, want_hidden)
     }
 
     /// Tokens waiting now.
@@ -146,14 +146,14 @@ impl Batcher {
     fn push(
         &self,
         mut queue: MutexGuard<'_, Queue>,
-        prepared: &Prepared,
+        parts: &[Prepared],
         want_hidden: bool,
     ) -> oneshot::Receiver<Outcome> {
         let (reply, receiver) = oneshot::channel();
-        let n_pieces = prepared.pieces.len();
+        let n_pieces = pieces_of(parts).count();
         let state = RecordState { outputs: vec![None; n_pieces], n_missing: n_pieces, reply: Some(reply) };
         let record = Arc::new(Record { state: Mutex::new(state) });
-        for (index, piece) in prepared.pieces.iter().enumerate() {
+        for (index, piece) in pieces_of(parts).enumerate() {
             queue.n_tokens += piece.n_tokens();
             queue.tasks.push_back(Task {
                 piece: piece.clone(),
@@ -183,8 +183,12 @@ impl Drop for Batcher {
     }
 }
 
-fn tokens_of(prepared: &Prepared) -> usize {
-    prepared.pieces.iter().map(Piece::n_tokens).sum()
+fn pieces_of(parts: &[Prepared]) -> impl Iterator<Item = &Piece> {
+    parts.iter().flat_map(|part| &part.pieces)
+}
+
+fn tokens_of(parts: &[Prepared]) -> usize {
+    pieces_of(parts).map(Piece::n_tokens).sum()
 }
 
 /// A worker's life: take a batch, run it, hand the outputs out.
@@ -342,9 +346,9 @@ mod tests {
         }
     }
 
-    fn record(lengths: &[usize], token: i64) -> Prepared {
+    fn record(lengths: &[usize], token: i64) -> [Prepared; 1] {
         let piece = |&n| Piece { start: 0, token_ids: vec![token; n], weights: vec![1.0; n] };
-        Prepared { pieces: lengths.iter().map(piece).collect(), report: LongReport::Whole }
+        [Prepared { pieces: lengths.iter().map(piece).collect(), report: LongReport::Whole }]
     }
 
     fn settings(max_batch_tokens: usize, max_queued_tokens: usize) -> BatcherSettings {

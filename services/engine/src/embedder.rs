@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use protext_core::{
-    Encoded, Encoder, EncoderInput, JointVector, LongPolicy, Prepared, Projection, RowKind, Space,
+    Encoded, Encoder, EncoderInput, EncoderRow, JointVector, LongPolicy, LongReport, PieceOutput, Prepared,
+    Projection, RowKind, Space, Text,
 };
+use protext_texts::function_sentences;
 use tokio::sync::oneshot;
 
 use crate::batcher::{Batcher, BatcherSettings, Outcome};
@@ -20,11 +22,28 @@ pub struct EmbedOptions {
     pub long: LongPolicy,
     /// Also return one row a residue.
     pub per_residue: bool,
+    /// Texts only: encode each sentence that speaks of function alone; the pooled row is the mean of theirs. This is what
+    /// text towers were trained on, so whatever is projected is read so.
+    pub by_sentence: bool,
+}
+
+impl EmbedOptions {
+    /// Rows of whole records.
+    #[must_use]
+    pub fn new(long: LongPolicy) -> Self {
+        Self { long, per_residue: false, by_sentence: false }
+    }
+
+    /// Rows for a projection: texts are read sentence by sentence.
+    #[must_use]
+    pub fn to_project(long: LongPolicy) -> Self {
+        Self { by_sentence: true, ..Self::new(long) }
+    }
 }
 
 /// A record under way; [`Pending::wait`] returns its rows.
 pub struct Pending {
-    prepared: Prepared,
+    parts: Vec<Prepared>,
     reply: oneshot::Receiver<Outcome>,
     encoder: Arc<dyn Encoder>,
 }
@@ -36,7 +55,7 @@ impl Pending {
     /// [`EngineError::Worker`], [`EngineError::Encode`] or [`EngineError::WorkerLost`].
     pub fn wait(self) -> Result<Encoded, EngineError> {
         let outcome = self.reply.blocking_recv().map_err(|_| EngineError::WorkerLost)?;
-        Ok(self.encoder.join(&self.prepared, outcome.map_err(EngineError::Worker)?)?)
+        join(&*self.encoder, &self.parts, outcome.map_err(EngineError::Worker)?)
     }
 }
 
@@ -105,10 +124,10 @@ impl Embedder {
     /// # Errors
     /// [`EngineError::Busy`] if too much is waiting, or the encoder's errors.
     pub async fn embed(&self, input: &EncoderInput, options: EmbedOptions) -> Result<Encoded, EngineError> {
-        let prepared = self.encoder.prepare(input, options.long)?;
-        let reply = self.batcher.try_submit(&prepared, options.per_residue)?;
+        let parts = self.prepare(input, options)?;
+        let reply = self.batcher.try_submit(&parts, options.per_residue)?;
         let outcome = reply.await.map_err(|_| EngineError::WorkerLost)?;
-        Ok(self.encoder.join(&prepared, outcome.map_err(EngineError::Worker)?)?)
+        join(&*self.encoder, &parts, outcome.map_err(EngineError::Worker)?)
     }
 
     /// Submits one record of a batch job; waits for room in the queue. Not for async threads.
@@ -116,9 +135,23 @@ impl Embedder {
     /// # Errors
     /// The encoder's refusal of the record.
     pub fn submit(&self, input: &EncoderInput, options: EmbedOptions) -> Result<Pending, EngineError> {
-        let prepared = self.encoder.prepare(input, options.long)?;
-        let reply = self.batcher.submit_blocking(&prepared, options.per_residue);
-        Ok(Pending { prepared, reply, encoder: Arc::clone(&self.encoder) })
+        let parts = self.prepare(input, options)?;
+        let reply = self.batcher.submit_blocking(&parts, options.per_residue);
+        Ok(Pending { parts, reply, encoder: Arc::clone(&self.encoder) })
+    }
+
+    /// The whole record, or one part a sentence.
+    fn prepare(&self, input: &EncoderInput, options: EmbedOptions) -> Result<Vec<Prepared>, EngineError> {
+        match input {
+            EncoderInput::Text(text) if options.by_sentence => {
+                let sentences = function_sentences(text.as_str()).into_iter();
+                let prepared = sentences.map(|sentence| {
+                    Ok(self.encoder.prepare(&EncoderInput::Text(Text::parse(&sentence)?), options.long)?)
+                });
+                prepared.collect()
+            }
+            _ => Ok(vec![self.encoder.prepare(input, options.long)?]),
+        }
     }
 
     /// Projects encoded records into one of [`Embedder::joint_spaces`], one vector a record.
@@ -135,4 +168,38 @@ impl Embedder {
         debug_assert_eq!(rows.len(), records.len(), "start() has checked that the encoder has such rows");
         Ok(projection.project(&rows)?)
     }
+}
+
+/// One record from the outputs of all its pieces: of several parts, the mean.
+fn join(
+    encoder: &dyn Encoder,
+    parts: &[Prepared],
+    mut outputs: Vec<PieceOutput>,
+) -> Result<Encoded, EngineError> {
+    if let [whole] = parts {
+        return Ok(encoder.join(whole, outputs)?);
+    }
+    let mut joined = Vec::with_capacity(parts.len());
+    for part in parts {
+        let rest = outputs.split_off(part.pieces.len());
+        joined.push(encoder.join(part, std::mem::replace(&mut outputs, rest))?);
+    }
+    let dim = joined.first().map_or(0, |part| part.pooled.as_slice().len());
+    let mean = |at: usize| {
+        let sum: f32 = joined.iter().map(|part| part.pooled.as_slice()[at]).sum();
+        sum / joined.len() as f32
+    };
+    let n_windows = parts.iter().map(|part| part.pieces.len()).sum();
+    let is_cut = joined.iter().find(|part| part.report != LongReport::Whole);
+    let report = match is_cut.map(|part| part.report) {
+        Some(LongReport::Windowed { .. }) => LongReport::Windowed { n_windows },
+        other => other.unwrap_or(LongReport::Whole),
+    };
+    Ok(Encoded {
+        pooled: EncoderRow::new((0..dim).map(mean).collect())?,
+        statistics: None,
+        residues: None,
+        report,
+        n_tokens: joined.iter().map(|part| part.n_tokens).sum(),
+    })
 }

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use protext_core::{LongPolicy, Modality, ResiduePolicy};
+use protext_core::card::Calibration;
+use protext_core::{Fingerprint, LongPolicy, Modality, ResiduePolicy, Space};
 use protext_index::Collection;
 
 use crate::embedder::Embedder;
 use crate::error::EngineError;
+use crate::target::Target;
 
 /// What one caller may ask for at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -31,6 +33,7 @@ impl Default for Limits {
 pub struct Engine {
     embedders: BTreeMap<String, Embedder>,
     collections: BTreeMap<String, OpenCollection>,
+    calibrations: Vec<(Fingerprint, Calibration)>,
     limits: Limits,
 }
 
@@ -41,6 +44,8 @@ pub struct OpenCollection {
     pub collection: Arc<Collection>,
     /// Residues of all records: what an E-value counts as the database's size.
     pub n_residues: u64,
+    /// What it holds.
+    pub target: Target,
 }
 
 impl OpenCollection {
@@ -48,7 +53,8 @@ impl OpenCollection {
     #[must_use]
     pub fn new(collection: Collection) -> Self {
         let n_residues = collection.records().iter().map(|record| u64::from(record.length)).sum();
-        Self { collection: Arc::new(collection), n_residues }
+        let target = Target::of(&collection);
+        Self { collection: Arc::new(collection), n_residues, target }
     }
 }
 
@@ -61,7 +67,22 @@ impl Engine {
         limits: Limits,
     ) -> Self {
         let named = |embedder: Embedder| (embedder.encoder().id().to_owned(), embedder);
-        Self { embedders: embedders.into_iter().map(named).collect(), collections, limits }
+        let embedders = embedders.into_iter().map(named).collect();
+        Self { embedders, collections, calibrations: Vec::new(), limits }
+    }
+
+    /// Adds how cosines of a joint space become confidences.
+    #[must_use]
+    pub fn with_calibration(mut self, space: &Space, calibration: Calibration) -> Self {
+        self.calibrations.push((space.fingerprint.clone(), calibration));
+        self
+    }
+
+    /// How cosines of `space` become confidences, if that was measured.
+    #[must_use]
+    pub fn calibration(&self, space: &Space) -> Option<Calibration> {
+        let found = self.calibrations.iter().find(|(fingerprint, _)| *fingerprint == space.fingerprint);
+        found.map(|(_, calibration)| *calibration)
     }
 
     /// Limits in force.
@@ -115,20 +136,42 @@ impl Engine {
         &self.collections
     }
 
-    /// The collection called `name`, or the only one when none is named.
+    /// The collection called `name`; without a name the only one that holds `target`, and without either the only one
+    /// there is, or the only one of proteins.
     ///
     /// # Errors
-    /// [`EngineError::UnknownCollection`].
-    pub fn collection(&self, name: Option<&str>) -> Result<(&str, &OpenCollection), EngineError> {
-        let found = match name {
-            Some(name) => self.collections.get_key_value(name),
-            None if self.collections.len() == 1 => self.collections.first_key_value(),
-            None => None,
-        };
-        let found = found.ok_or_else(|| EngineError::UnknownCollection {
-            name: name.unwrap_or("(none named)").to_owned(),
-            known: self.collections.keys().cloned().collect::<Vec<_>>().join(", "),
-        })?;
-        Ok((found.0, found.1))
+    /// [`EngineError::UnknownCollection`], [`EngineError::OtherTarget`] or [`EngineError::NameACollection`].
+    pub fn collection(
+        &self,
+        name: Option<&str>,
+        target: Option<Target>,
+    ) -> Result<(&str, &OpenCollection), EngineError> {
+        if let Some(name) = name {
+            let found = self.collections.get_key_value(name);
+            let (name, open) = found.ok_or_else(|| EngineError::UnknownCollection {
+                name: name.to_owned(),
+                known: self.names(|_| true),
+            })?;
+            return match target {
+                Some(wanted) if wanted != open.target => {
+                    Err(EngineError::OtherTarget { collection: name.clone(), holds: open.target, wanted })
+                }
+                _ => Ok((name, open)),
+            };
+        }
+        let only = if self.collections.len() == 1 { self.collections.values().next() } else { None };
+        let target = target.or(only.map(|open| open.target)).unwrap_or(Target::Proteins);
+        let holds_it = |open: &OpenCollection| open.target == target;
+        let mut fitting = self.collections.iter().filter(|(_, open)| holds_it(open));
+        match (fitting.next(), fitting.next()) {
+            (Some((name, open)), None) => Ok((name, open)),
+            (None, _) => Err(EngineError::NoSuchTarget { target, known: self.names(|_| true) }),
+            (Some(_), Some(_)) => Err(EngineError::NameACollection { target, known: self.names(holds_it) }),
+        }
+    }
+
+    fn names(&self, is_wanted: impl Fn(&OpenCollection) -> bool) -> String {
+        let wanted = self.collections.iter().filter(|(_, open)| is_wanted(open));
+        wanted.map(|(name, open)| format!("{name} ({})", open.target)).collect::<Vec<_>>().join(", ")
     }
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use protext_core::{EncodeError, ParseError, ProjectionError, SpaceMismatch, VectorError};
 
+use crate::target::Target;
+
 /// A use case failed.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -53,17 +55,44 @@ pub enum EngineError {
         /// Names that exist, separated by commas.
         known: String,
     },
-    /// No such record.
-    #[error("collection {collection:?} has no record {id:?}")]
-    UnknownRecord {
+    /// The collection holds something else.
+    #[error("collection {collection:?} holds {holds}, not {wanted}; leave target or collection out")]
+    OtherTarget {
         /// Collection.
+        collection: String,
+        /// What it holds.
+        holds: Target,
+        /// What was asked for.
+        wanted: Target,
+    },
+    /// No collection holds that.
+    #[error("no collection holds {target}; there is: {known}")]
+    NoSuchTarget {
+        /// What was asked for.
+        target: Target,
+        /// Names that exist and what they hold, separated by commas.
+        known: String,
+    },
+    /// Several collections would do.
+    #[error("several collections hold {target}; name one of: {known}")]
+    NameACollection {
+        /// What was asked for.
+        target: Target,
+        /// Names that would do, separated by commas.
+        known: String,
+    },
+    /// No such record.
+    #[error("no record {id:?} in {collection:?} or any other open collection")]
+    UnknownRecord {
+        /// Collection that was searched.
         collection: String,
         /// The id asked for.
         id: String,
     },
     /// No record of that gene.
     #[error(
-        "collection {collection:?} has no record of gene {symbol:?}; describe it in words by text, or give an id"
+        "no record of gene {symbol:?} in {collection:?} or any other open collection; describe it in words by text, or \
+         give an id"
     )]
     UnknownGene {
         /// Collection.

@@ -4,6 +4,7 @@
 //! Callers are `services/api` (one request at a time) and `services/cli` (files of records).
 
 pub mod align;
+pub mod annotate;
 pub mod batcher;
 pub mod cached_rows;
 mod embed_records;
@@ -16,6 +17,7 @@ pub mod m8;
 pub mod output;
 pub mod row_cache;
 pub mod search;
+mod target;
 
 pub use batcher::{Batcher, BatcherSettings};
 pub use embed_records::{
@@ -24,3 +26,4 @@ pub use embed_records::{
 pub use embedder::{EmbedOptions, Embedder, Pending};
 pub use engine::{Engine, Limits, OpenCollection};
 pub use error::EngineError;
+pub use target::{Target, UnknownTarget};

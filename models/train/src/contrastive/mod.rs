@@ -6,6 +6,7 @@
 //! went on from its [`Checkpoint`]. Called by `protext train projection`.
 
 mod adamw;
+mod calibrate;
 mod checkpoint;
 mod error;
 mod loss;
@@ -17,6 +18,7 @@ mod weights;
 
 use ndarray::{Array2, Axis};
 
+pub use calibrate::fit_inverse_temperature;
 pub use checkpoint::Checkpoint;
 pub use error::TrainError;
 pub use ranks::{Ranks, mean_reciprocal_rank, ranks};

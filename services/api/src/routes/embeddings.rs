@@ -102,7 +102,10 @@ pub(super) async fn post(
     let inputs = parse_all(engine, embedder, &raw)?;
     let modality = embedder.encoder().modality();
     let long = request.long.unwrap_or_else(|| Engine::default_long(modality));
-    let options = EmbedOptions { long, per_residue: false };
+    let options = match request.space {
+        SpaceChoice::Encoder => EmbedOptions::new(long),
+        SpaceChoice::Joint => EmbedOptions::to_project(long),
+    };
     let encoded = embed_all(embedder, &inputs, options).await?;
     let (space, vectors) = match request.space {
         SpaceChoice::Encoder => {

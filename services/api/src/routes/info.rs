@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, web};
 use protext_core::Space;
-use protext_engine::{Embedder, Engine, Limits};
+use protext_engine::{Embedder, Engine, Limits, Target};
 use serde::Serialize;
 
 use crate::server::{AppState, EncoderInfo};
@@ -36,9 +36,12 @@ struct Model<'a> {
 #[derive(Serialize)]
 struct CollectionInfo<'a> {
     name: &'a str,
+    holds: Target,
     n_records: usize,
     n_residues: u64,
+    /// The main space.
     space: &'a Space,
+    spaces: Vec<&'a Space>,
     index: protext_index::IndexDescription,
 }
 
@@ -52,9 +55,11 @@ pub(super) async fn get(state: web::Data<AppState>) -> HttpResponse {
     let engine: &Engine = &state.engine;
     let collections = engine.collections().iter().map(|(name, open)| CollectionInfo {
         name,
+        holds: open.target,
         n_records: open.collection.len(),
         n_residues: open.n_residues,
         space: open.collection.space(),
+        spaces: open.collection.spaces().collect(),
         index: open.collection.info().index,
     });
     HttpResponse::Ok().json(Info {

@@ -1,9 +1,11 @@
 //! One file a route; [`configure`] is the table of them all.
 
+mod annotate;
 mod embeddings;
 mod health;
 mod info;
 mod page;
+mod query;
 mod search;
 
 use actix_web::{HttpResponse, web};
@@ -19,6 +21,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .service(route("/v1/info", web::get().to(info::get)))
         .service(route("/v1/models", web::get().to(info::models)))
         .service(route("/v1/embeddings", web::post().to(embeddings::post)))
+        .service(route("/v1/annotate", web::post().to(annotate::post)))
         .service(route("/v1/search", web::post().to(search::post)))
         .default_service(web::to(not_found));
 }

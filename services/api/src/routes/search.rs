@@ -7,11 +7,13 @@ use actix_web::http::header::{ACCEPT, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::future::join_all;
 use protext_core::{LongReport, ResidueNotes};
+use protext_engine::Target;
 use protext_engine::align::LocalAlignment;
 use protext_engine::m8::m8_lines;
-use protext_engine::search::{Query, SearchAnswer, SearchHit, SearchRequest, search};
+use protext_engine::search::{Explanation, SearchAnswer, SearchHit, SearchRequest, search};
 use serde::{Deserialize, Serialize};
 
+use super::query::{QueryBody, check_count};
 use crate::error::{Problem, ProblemKind};
 use crate::fasta;
 use crate::server::AppState;
@@ -39,28 +41,13 @@ struct Body {
     #[serde(default)]
     collection: Option<String>,
     #[serde(default)]
+    target: Option<Target>,
+    #[serde(default)]
     exact: bool,
     #[serde(default)]
     align: bool,
-}
-
-/// One query: exactly one of the first five.
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct QueryBody {
     #[serde(default)]
-    sequence: Option<String>,
-    #[serde(default)]
-    text: Option<String>,
-    #[serde(default)]
-    gene: Option<String>,
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    vector: Option<Vec<f32>>,
-    /// What the answer calls this query.
-    #[serde(default)]
-    name: Option<String>,
+    explain: bool,
 }
 
 /// A request read from any content type.
@@ -70,8 +57,10 @@ struct Queries {
     is_single: bool,
     k: usize,
     collection: Option<String>,
+    target: Option<Target>,
     exact: bool,
     align: bool,
+    explain: bool,
 }
 
 #[derive(Serialize)]
@@ -79,7 +68,10 @@ struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     query: Option<&'a str>,
     collection: &'a str,
+    target: Target,
     hits: Vec<Hit<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<&'a Explanation>,
     #[serde(skip_serializing_if = "Option::is_none")]
     long: Option<LongReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,6 +89,8 @@ struct Hit<'a> {
     id: &'a str,
     cosine: f32,
     description: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     organism: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,7 +114,7 @@ pub(super) async fn post(
     let body = body.map_err(|_| Problem::body_too_large(state.max_body_bytes))?;
     let wants_m8 = header(&request, ACCEPT.as_str()).contains(M8_TYPE);
     let queries = read_body(header(&request, CONTENT_TYPE.as_str()), &body)?;
-    let is_single = queries.is_single;
+    let (is_single, explain) = (queries.is_single, queries.explain);
     let (named, requests) = plan(&state, queries, wants_m8)?;
     let answers = join_all(requests.into_iter().map(|one| search(&state.engine, one))).await;
     let answers = answers.into_iter().enumerate().map(|(index, answer)| {
@@ -138,7 +132,7 @@ pub(super) async fn post(
         return Ok(HttpResponse::Ok().content_type(M8_TYPE).body(lines.collect::<String>()));
     }
     let mut results: Vec<Answer<'_>> =
-        answers.iter().zip(&named).map(|(a, name)| on_wire(a, name.as_deref())).collect();
+        answers.iter().zip(&named).map(|(a, name)| on_wire(a, name.as_deref(), explain)).collect();
     Ok(if is_single {
         HttpResponse::Ok().json(results.swap_remove(0))
     } else {
@@ -165,8 +159,10 @@ fn read_body(content_type: &str, body: &[u8]) -> Result<Queries, Problem> {
             is_single: false,
             k: default_k(),
             collection: None,
+            target: None,
             exact: false,
             align: false,
+            explain: false,
         }),
         other => {
             let detail =
@@ -179,37 +175,20 @@ fn read_body(content_type: &str, body: &[u8]) -> Result<Queries, Problem> {
 fn read_json(body: &[u8]) -> Result<Queries, Problem> {
     let body: Body = serde_json::from_slice(body)
         .map_err(|error| Problem::new(ProblemKind::Malformed, format!("body: {error}")))?;
-    let Body { sequence, text, gene, id, vector, .. } = body;
+    let Body { sequence, text, gene, id, vector, queries, k, collection, target, exact, align, explain } =
+        body;
     let top = QueryBody { sequence, text, gene, id, vector, name: None };
-    let is_single = body.queries.is_none();
-    let queries = match body.queries {
-        None => vec![top],
-        Some(queries) if top.is_empty() => queries,
-        Some(_) => {
-            let detail = "give one query at the top or many in queries, not both";
-            return Err(Problem::new(ProblemKind::Invalid, detail).in_field("queries"));
-        }
-    };
-    let (k, collection, exact, align) = (body.k, body.collection, body.exact, body.align);
-    Ok(Queries { queries, is_single, k, collection, exact, align })
+    let is_single = queries.is_none();
+    let queries = top.or_many(queries)?;
+    Ok(Queries { queries, is_single, k, collection, target, exact, align, explain })
 }
 
 type Plan = (Vec<Option<String>>, Vec<SearchRequest>);
 
 /// Checks limits and turns every query into an engine request, with the name that the caller gave it.
 fn plan(state: &AppState, body: Queries, wants_m8: bool) -> Result<Plan, Problem> {
-    let limits = state.engine.limits();
-    if body.k == 0 || body.k > limits.max_k {
-        let detail = format!("k is {}, but must be from 1 to {}", body.k, limits.max_k);
-        return Err(Problem::new(ProblemKind::Invalid, detail).in_field("k"));
-    }
+    check_count(state.engine.limits(), body.k, body.queries.len())?;
     let n_queries = body.queries.len();
-    if n_queries == 0 || n_queries > limits.max_records {
-        let detail =
-            format!("{n_queries} queries were sent, but 1 to {} are taken at once", limits.max_records);
-        let kind = if n_queries == 0 { ProblemKind::Invalid } else { ProblemKind::TooLarge };
-        return Err(Problem::new(kind, detail).in_field("queries"));
-    }
     let mut named = Vec::with_capacity(n_queries);
     let mut requests = Vec::with_capacity(n_queries);
     for (index, query) in body.queries.into_iter().enumerate() {
@@ -218,6 +197,7 @@ fn plan(state: &AppState, body: Queries, wants_m8: bool) -> Result<Plan, Problem
         requests.push(SearchRequest {
             query,
             collection: body.collection.clone(),
+            target: body.target,
             k: body.k,
             exact: body.exact,
             align: body.align || wants_m8,
@@ -226,36 +206,12 @@ fn plan(state: &AppState, body: Queries, wants_m8: bool) -> Result<Plan, Problem
     Ok((named, requests))
 }
 
-impl QueryBody {
-    fn is_empty(&self) -> bool {
-        let Self { sequence, text, gene, id, vector, name: _ } = self;
-        [sequence, text, gene, id].into_iter().all(Option::is_none) && vector.is_none()
-    }
-
-    fn into_query(self) -> Result<Query, Problem> {
-        let Self { sequence, text, gene, id, vector, name: _ } = self;
-        let given = [
-            sequence.map(Query::Sequence),
-            text.map(Query::Text),
-            gene.map(Query::Gene),
-            id.map(Query::Id),
-            vector.map(Query::Vector),
-        ];
-        let mut given = given.into_iter().flatten();
-        match (given.next(), given.next()) {
-            (Some(query), None) => Ok(query),
-            _ => {
-                let detail = "a query has exactly one of sequence, text, gene, id, vector";
-                Err(Problem::new(ProblemKind::Invalid, detail).in_field("query"))
-            }
-        }
-    }
-}
-
-fn on_wire<'a>(answer: &'a SearchAnswer, name: Option<&'a str>) -> Answer<'a> {
+fn on_wire<'a>(answer: &'a SearchAnswer, name: Option<&'a str>, explain: bool) -> Answer<'a> {
     Answer {
         query: name,
         collection: &answer.collection,
+        target: answer.target,
+        explanation: explain.then_some(&answer.explanation),
         hits: answer.hits.iter().map(hit_on_wire).collect(),
         long: answer.long,
         residues: answer.residues.filter(|notes| !notes.is_clean()),
@@ -268,6 +224,7 @@ fn hit_on_wire(hit: &SearchHit) -> Hit<'_> {
         id: &hit.record.id,
         cosine: hit.cosine,
         description: &hit.record.description,
+        text: hit.record.text.as_deref(),
         organism: hit.record.organism.as_deref(),
         taxon_id: hit.record.taxon_id,
         gene: hit.record.gene.as_deref(),

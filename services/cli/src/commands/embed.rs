@@ -110,7 +110,7 @@ impl RecordArgs {
     ) -> EmbedRecordsSettings {
         let long = self.long.map_or_else(|| Engine::default_long(modality), LongPolicy::from);
         EmbedRecordsSettings {
-            options: EmbedOptions { long, per_residue },
+            options: EmbedOptions { long, per_residue, by_sentence: joint },
             residues: ResiduePolicy { strict: self.strict, ..ResiduePolicy::default() },
             joint,
         }

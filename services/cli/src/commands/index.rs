@@ -5,19 +5,24 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use clap::Subcommand;
-use protext_core::Modality;
-use protext_engine::{EmbeddedRecord, Embedder};
+use protext_engine::input::Payload;
+use protext_engine::{EmbeddedRecord, Embedder, Target};
 use protext_index::{Collection, CollectionBuilder, HnswParams, IndexKind, Record, inspect, verify};
 
 use super::embed::{FailedFile, RecordArgs, embed_file, output_space};
+use super::pair_rows::DEFAULT_TEXT_ENCODER;
 use crate::fault::UsageError;
 use crate::wiring::{self, ModelArgs};
 use crate::{interrupt, progress};
 
 #[derive(Subcommand)]
 pub(crate) enum Args {
-    /// Embed a file of proteins and make a searchable collection of it.
-    #[command(after_help = "Example:\n  protext index build proteome.fasta.gz -o proteome.index")]
+    /// Embed a file of proteins, texts or genes and make a searchable collection of it.
+    #[command(after_help = "Examples:\n  protext index build proteome.fasta.gz -o proteome.index\n  \
+        protext index build go.tsv --target texts -o go.index\n  \
+        protext index build genes.tsv --target genes -o genes.index\n\n\
+        Texts and genes are read from tables, JSON lines or Parquet with a column `text`; `id`, `name`, `gene` and \
+        `organism` are kept.")]
     Build(BuildArgs),
     /// Hash every file of a collection again and check that it opens.
     Verify {
@@ -41,8 +46,14 @@ pub(crate) struct BuildArgs {
     /// The collection's folder; one that is there is replaced in one step.
     #[arg(short, long, value_name = "FOLDER")]
     output: PathBuf,
+    /// What the records are: proteins are embedded by sequence, texts and genes by their text.
+    #[arg(long, default_value = "proteins")]
+    target: Target,
     #[command(flatten)]
     model: ModelArgs,
+    /// Text encoder, for texts and genes.
+    #[arg(long, value_name = "ID", default_value = DEFAULT_TEXT_ENCODER)]
+    text_encoder: String,
     #[command(flatten)]
     records: RecordArgs,
     /// Index: exact up to 10,000 records and a graph past it (auto), or one of the two.
@@ -72,11 +83,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
-    let embedder = wiring::start_embedder(&args.model, true)?;
-    if embedder.encoder().modality() != Modality::Protein {
-        return Err(
-            UsageError(format!("{} reads texts; collections are of proteins", args.model.encoder)).into()
-        );
+    let embedder =
+        wiring::start_embedder(&args.model.for_modality(args.target.modality(), &args.text_encoder), true)?;
+    let (id, modality) = (embedder.encoder().id(), embedder.encoder().modality());
+    if modality != args.target.modality() {
+        return Err(UsageError(format!("{id} does not read {}; name another encoder", args.target)).into());
     }
     let kind = match args.kind {
         KindArg::Auto => IndexKind::Auto,
@@ -89,12 +100,21 @@ fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     };
     let mut failed =
         FailedFile::new(args.records.failed.clone().unwrap_or(args.output.with_extension("failed.tsv")));
+    let plan = CollectionPlan { target: args.target, kind };
     let collection =
-        build_collection(&embedder, &args.input, &args.records, kind, interrupt::flag()?, &mut failed)?;
+        build_collection(&embedder, &args.input, &args.records, plan, interrupt::flag()?, &mut failed)?;
     collection.save(&args.output)?;
     failed.finish()?;
-    eprintln!("{}: {} proteins in {}", args.output.display(), collection.len(), collection.space());
+    let (n, target, space) = (collection.len(), args.target, collection.space());
+    eprintln!("{}: {n} {target} in {space}", args.output.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a collection is to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CollectionPlan {
+    pub(crate) target: Target,
+    pub(crate) kind: IndexKind,
 }
 
 /// Embeds `input` and indexes it.
@@ -102,16 +122,17 @@ pub(crate) fn build_collection(
     embedder: &Embedder,
     input: &Path,
     records: &RecordArgs,
-    kind: IndexKind,
+    plan: CollectionPlan,
     stop: &AtomicBool,
     failed: &mut FailedFile,
 ) -> anyhow::Result<Collection> {
-    let mut builder = CollectionBuilder::new(output_space(embedder, true)?, kind)?;
+    let mut builder = CollectionBuilder::new(output_space(embedder, true)?, plan.kind)?;
     for space in embedder.joint_spaces().skip(1) {
         builder.add_space(space.clone())?;
     }
     builder.set_metadata("encoder", embedder.encoder().id());
-    let settings = records.settings(Modality::Protein, false, true);
+    plan.target.mark(&mut builder);
+    let settings = records.settings(embedder.encoder().modality(), false, true);
     let source = input.file_name().map(|name| name.to_string_lossy().into_owned());
     embed_file(embedder, input, records, &settings, stop, |outcome| match outcome {
         Ok(embedded) => add(&mut builder, embedded, source.as_deref()),
@@ -129,14 +150,19 @@ fn add(
     source: Option<&str>,
 ) -> anyhow::Result<()> {
     let EmbeddedRecord { record, content, joint, .. } = embedded;
+    let (length, sequence, text) = match record.payload {
+        Payload::Sequence(_) => (u32::try_from(content.len()).unwrap_or(u32::MAX), Some(content), None),
+        Payload::Text(_) => (0, None, Some(content)),
+    };
     let record = Record {
         id: record.id,
         description: record.description,
         organism: record.organism,
         taxon_id: record.taxon_id,
         gene: record.gene,
-        length: u32::try_from(content.len()).unwrap_or(u32::MAX),
-        sequence: Some(content),
+        length,
+        sequence,
+        text,
         source: source.map(str::to_owned),
     };
     builder.push_in_all(record, &joint.iter().collect::<Vec<_>>())?;

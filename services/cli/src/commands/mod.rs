@@ -1,12 +1,13 @@
 //! One file a command; [`Command`] is the table of them all.
 
+mod annotate;
 mod bench;
 mod demo;
 mod doctor;
-mod embed;
+pub(crate) mod embed;
 mod eval;
 mod health;
-mod index;
+pub(crate) mod index;
 mod models;
 mod pair_rows;
 mod runtime;
@@ -24,8 +25,10 @@ pub(crate) enum Command {
     Serve(serve::Args),
     /// Turn files of proteins into vectors.
     Embed(embed::Args),
-    /// Find the nearest proteins of each query.
+    /// Find the nearest proteins, texts or genes of each query.
     Search(search::Args),
+    /// Say what proteins do, as ranked texts.
+    Annotate(annotate::Args),
     /// Build and check collections on disk.
     #[command(subcommand)]
     Index(index::Args),
@@ -58,6 +61,7 @@ impl Command {
             Command::Serve(args) => serve::run(args),
             Command::Embed(args) => embed::run(args),
             Command::Search(args) => search::run(args),
+            Command::Annotate(args) => annotate::run(args),
             Command::Index(args) => index::run(args),
             Command::Models(args) => models::run(args),
             Command::Runtime(args) => runtime::run(args),

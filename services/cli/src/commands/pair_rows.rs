@@ -167,7 +167,7 @@ fn rows(
     let space = space.ok_or_else(|| UsageError(format!("{} has no such rows", embedder.encoder().id())))?;
     let mut cache = RowCache::open(&cache_folder()?, space)?;
     let settings = EmbedRecordsSettings {
-        options: EmbedOptions { long: LongPolicy::Window, per_residue: false },
+        options: EmbedOptions::new(LongPolicy::Window),
         residues: ResiduePolicy::default(),
         joint: false,
     };

@@ -11,7 +11,7 @@ use protext_core::Modality;
 use protext_engine::input::{InputOptions, Source, open};
 use protext_engine::m8::{M8_COLUMNS, m8_lines};
 use protext_engine::search::{Query, SearchAnswer, SearchRequest, search};
-use protext_engine::{Engine, Limits, OpenCollection};
+use protext_engine::{Engine, Limits, OpenCollection, Target};
 use protext_index::Collection;
 
 use super::pair_rows::DEFAULT_TEXT_ENCODER;
@@ -22,26 +22,32 @@ use crate::wiring::{self, ModelArgs};
 #[command(after_help = "Examples:\n  protext search query.fasta --index proteome.index -k 5\n  \
     protext search query.fasta --index proteome.index --format m8 > hits.m8\n  \
     protext search --id P69905 --index proteome.index\n  \
-    protext search --text \"copper transport across membranes\" --gene HBA1 --index proteome.index")]
+    protext search --text \"copper transport across membranes\" --gene HBA1 --index proteome.index\n  \
+    protext search query.fasta --index go.index -k 3\n  \
+    protext search --id P69905 --index proteome.index --index go.index --target texts\n\n\
+    An id or gene is looked for in the searched collection first, then in the others that are open.")]
 pub(crate) struct Args {
     /// Queries: FASTA, TSV, CSV, JSON lines or Parquet, plain or gzip; - for standard input.
     #[arg(required_unless_present_any = ["id", "text", "gene"])]
     input: Option<PathBuf>,
-    /// A record of the collection as the query; may be given several times.
+    /// A record of any open collection as the query; may be given several times.
     #[arg(long, value_name = "ID")]
     id: Vec<String>,
     /// A sentence as the query; may be given several times.
     #[arg(long, value_name = "TEXT")]
     text: Vec<String>,
-    /// A gene symbol of the collection as the query; may be given several times.
+    /// A gene symbol of any open collection as the query; may be given several times.
     #[arg(long, value_name = "SYMBOL")]
     gene: Vec<String>,
     /// Text encoder, for --text.
     #[arg(long, value_name = "ID", default_value = DEFAULT_TEXT_ENCODER)]
     text_encoder: String,
-    /// The collection's folder.
-    #[arg(long, value_name = "FOLDER")]
-    index: PathBuf,
+    /// A collection's folder; may be given several times.
+    #[arg(long, value_name = "FOLDER", required = true)]
+    index: Vec<PathBuf>,
+    /// What to search, when several collections are open: proteins, texts or genes.
+    #[arg(long)]
+    target: Option<Target>,
     /// Hits of each query.
     #[arg(short, default_value_t = 10)]
     k: usize,
@@ -68,23 +74,22 @@ enum FormatArg {
     Json,
 }
 
-const TSV_COLUMNS: [&str; 8] =
-    ["query", "rank", "target", "cosine", "length", "gene", "organism", "description"];
+const TSV_COLUMNS: [&str; 9] =
+    ["query", "rank", "target", "cosine", "length", "gene", "organism", "description", "text"];
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.k == 0 {
         return Err(UsageError("-k is 0, but must be at least 1".to_owned()).into());
     }
-    let collection = Collection::open(&args.index)?;
+    let collections = open_collections(&args.index)?;
     let mut embedders = Vec::new();
     if args.input.is_some() {
         embedders.push(wiring::start_embedder(&args.model, true)?);
     }
     if !args.text.is_empty() {
-        let model = ModelArgs { encoder: args.text_encoder.clone(), ..args.model.clone() };
+        let model = args.model.for_modality(Modality::Text, &args.text_encoder);
         embedders.push(wiring::start_embedder(&model, true)?);
     }
-    let collections = BTreeMap::from([("collection".to_owned(), OpenCollection::new(collection))]);
     let engine = Arc::new(Engine::new(embedders, collections, Limits::default()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -95,6 +100,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             let request = SearchRequest {
                 query,
                 collection: None,
+                target: args.target,
                 k: args.k,
                 exact: args.exact,
                 align: args.format == FormatArg::M8,
@@ -120,6 +126,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Opens collections under the names of their folders.
+pub(crate) fn open_collections(folders: &[PathBuf]) -> anyhow::Result<BTreeMap<String, OpenCollection>> {
+    let mut open = BTreeMap::new();
+    for folder in folders {
+        let name = folder.file_stem().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
+        if open.insert(name.clone(), OpenCollection::new(Collection::open(folder)?)).is_some() {
+            return Err(
+                UsageError(format!("two of the collections are called {name:?}; rename one folder")).into()
+            );
+        }
+    }
+    Ok(open)
+}
+
 type NamedQuery = anyhow::Result<(String, Query)>;
 
 fn queries(args: &Args) -> anyhow::Result<Box<dyn Iterator<Item = NamedQuery>>> {
@@ -133,7 +153,8 @@ fn queries(args: &Args) -> anyhow::Result<Box<dyn Iterator<Item = NamedQuery>>> 
     }
 }
 
-fn sequences(input: &Path) -> anyhow::Result<Box<dyn Iterator<Item = NamedQuery>>> {
+/// The sequences of a file as queries, by id.
+pub(super) fn sequences(input: &Path) -> anyhow::Result<Box<dyn Iterator<Item = NamedQuery>>> {
     let records = open(&Source::from_arg(input), &InputOptions::new(Modality::Protein))?;
     let file = records.file().to_owned();
     Ok(Box::new(records.map(move |record| {
@@ -173,10 +194,10 @@ fn write_answer(
                     (record.gene.as_deref().unwrap_or(""), record.organism.as_deref().unwrap_or(""));
                 let (rank, id, length, description) =
                     (hit.rank, &record.id, record.length, &record.description);
+                let (cosine, text) = (hit.cosine, record.text.as_deref().unwrap_or(""));
                 writeln!(
                     out,
-                    "{name}\t{rank}\t{id}\t{:.4}\t{length}\t{gene}\t{organism}\t{description}",
-                    hit.cosine
+                    "{name}\t{rank}\t{id}\t{cosine:.4}\t{length}\t{gene}\t{organism}\t{description}\t{text}"
                 )?;
             }
         }
@@ -185,10 +206,15 @@ fn write_answer(
                 serde_json::json!({
                     "rank": hit.rank, "id": hit.record.id, "cosine": hit.cosine, "description": hit.record.description,
                     "organism": hit.record.organism, "gene": hit.record.gene, "length": hit.record.length,
+                    "text": hit.record.text,
                 })
             });
             let hits: Vec<_> = hits.collect();
-            writeln!(out, "{}", serde_json::json!({ "query": name, "hits": hits, "long": answer.long }))?;
+            let answer = serde_json::json!({
+                "query": name, "collection": answer.collection, "target": answer.target, "hits": hits,
+                "long": answer.long, "explanation": answer.explanation,
+            });
+            writeln!(out, "{answer}")?;
         }
     }
     Ok(())

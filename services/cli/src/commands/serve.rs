@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use protext_api::{AppInfo, EncoderInfo, ServerSettings};
+use protext_core::Modality;
 use protext_engine::{Embedder, Engine, OpenCollection};
 use protext_index::Collection;
 use protext_registry::Registry;
@@ -62,55 +63,42 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     settings.towers = args.towers.or(settings.towers);
     settings.text_encoder = args.text_encoder.or(settings.text_encoder);
     settings.collections.extend(args.collection);
-    let collections = settings.collections.iter().map(|(name, folder)| {
+    let mut collections = BTreeMap::new();
+    for (name, folder) in &settings.collections {
         let collection = Collection::open(folder).with_context(|| format!("collection {name:?}"))?;
-        Ok((name.clone(), collection))
-    });
-    let collections = collections.collect::<anyhow::Result<Vec<_>>>()?;
+        collections.insert(name.clone(), OpenCollection::new(collection));
+    }
     serve(&settings, collections, |_| ())
 }
 
 /// Loads the encoders and serves until a stop signal; `on_bound` learns the real address.
 pub(crate) fn serve(
     settings: &ServeSettings,
-    collections: Vec<(String, Collection)>,
+    collections: BTreeMap<String, OpenCollection>,
     on_bound: impl FnOnce(SocketAddr),
 ) -> anyhow::Result<ExitCode> {
     let registry = wiring::registry()?;
     let runtime = wiring::load_runtime(registry.cache())?;
     let mut embedders = Vec::new();
     let mut info = AppInfo::default();
-    let protein = (&settings.encoder, settings.projection.as_ref(), settings.n_workers);
-    // Sentences are short and each session holds the weights again, so one is enough unless more are asked for.
-    let text = settings.text_encoder.as_ref().map(|id| (id, None, settings.n_workers.max(1)));
-    for (id, projection, workers) in [Some(protein), text].into_iter().flatten() {
-        let args = ModelArgs {
-            encoder: id.clone(),
-            device: settings.device,
-            workers,
-            projection: projection.cloned(),
-            towers: settings.towers.clone(),
-        };
+    let protein = settings.protein_model();
+    let text = settings.text_encoder.as_ref().map(|id| ModelArgs {
+        // Sentences are short and each session holds the weights again, so one is enough unless more are asked for.
+        workers: settings.n_workers.max(1),
+        ..protein.for_modality(Modality::Text, id)
+    });
+    for args in [Some(protein), text].into_iter().flatten() {
         let embedder =
             wiring::start_embedder_on(&registry, &runtime, &args, Some(settings.max_queued_tokens), true)?;
         info.encoders.push(encoder_info(&registry, settings, &embedder)?);
         embedders.push(embedder);
     }
-    let joint = embedders.iter().find_map(Embedder::joint_space);
-    let mut open = BTreeMap::new();
-    for (name, collection) in collections {
-        match joint {
-            Some(space) => {
-                collection.space().ensure_same("the collection", space, "the encoder's joint space")?;
-            }
-            None => tracing::warn!(
-                name,
-                "no projection is loaded: this collection can be searched by id and vector only"
-            ),
-        }
-        open.insert(name, OpenCollection::new(collection));
+    collections.iter().try_for_each(|(name, open)| ensure_reachable(&embedders, name, &open.collection))?;
+    let mut engine = Engine::new(embedders, collections, settings.limits());
+    if let Some(towers) = wiring::find_towers(registry.cache(), &settings.protein_model())? {
+        engine = wiring::calibrated(engine, &towers);
     }
-    let engine = Arc::new(Engine::new(embedders, open, settings.limits()));
+    let engine = Arc::new(engine);
     let server = ServerSettings {
         listen: settings.listen,
         max_body_bytes: settings.max_body_bytes,
@@ -126,6 +114,23 @@ pub(crate) fn serve(
         .block_on(served)
         .with_context(|| format!("cannot serve on {listen}; choose another address with --listen"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A collection that no loaded encoder has a way to is a mistake, unless none has a projection at all.
+fn ensure_reachable(embedders: &[Embedder], name: &str, collection: &Collection) -> anyhow::Result<()> {
+    let mut spaces = embedders.iter().flat_map(Embedder::joint_spaces).peekable();
+    let Some(&main) = spaces.peek() else {
+        tracing::warn!(
+            name,
+            "no projection is loaded: this collection can be searched by id and vector only"
+        );
+        return Ok(());
+    };
+    if !spaces.any(|space| collection.index_in(space).is_ok()) {
+        let refused = collection.space().ensure_same("the collection", main, "the encoder's joint space");
+        return refused.with_context(|| format!("collection {name:?}"));
+    }
+    Ok(())
 }
 
 fn encoder_info(

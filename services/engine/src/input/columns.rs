@@ -30,7 +30,7 @@ const ID: &[&str] = &[
 const SEQUENCE: &[&str] = &["sequence", "seq", "protein_sequence", "aa_sequence"];
 const TEXT: &[&str] =
     &["text", "summary", "description", "function", "function [cc]", "definition", "abstract", "sentence"];
-const DESCRIPTION: &[&str] = &["description", "protein_name", "protein names", "gene_name", "title"];
+const DESCRIPTION: &[&str] = &["description", "protein_name", "protein names", "gene_name", "title", "name"];
 const ORGANISM: &[&str] = &["organism", "species"];
 const TAXON_ID: &[&str] = &["taxon_id", "taxid", "tax_id", "organism (id)", "organism_id"];
 const GENE: &[&str] = &["gene", "gene_symbol", "symbol", "symbols", "gene names (primary)", "gene names"];

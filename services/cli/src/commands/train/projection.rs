@@ -10,13 +10,13 @@ use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use protext_core::RowKind;
-use protext_core::card::{CardData, JointCard, TowerCard};
+use protext_core::card::{Calibration, CardData, JointCard, TowerCard};
 use protext_engine::Embedder;
 use protext_engine::eval::{PairTable, Retrieval, TextPair, retrieval};
 use protext_registry::Cache;
 use protext_registry::cache::sha256_of;
 use protext_train::contrastive::{
-    Checkpoint, ContrastiveSettings, Epoch, Pairs, TrainError, Trained, ranks, train,
+    Checkpoint, ContrastiveSettings, Epoch, Pairs, TrainError, Trained, fit_inverse_temperature, ranks, train,
 };
 
 use super::report;
@@ -212,11 +212,13 @@ fn train_resumable(
     }
 }
 
-fn measure(trained: &Trained, pairs: &Pairs, groups: &[&str]) -> anyhow::Result<Retrieval> {
+fn measure(trained: &Trained, pairs: &Pairs, groups: &[&str]) -> anyhow::Result<(Retrieval, Calibration)> {
     let (proteins, texts) =
         (trained.protein.apply(&pairs.proteins.view())?, trained.text.apply(&pairs.text_rows().view())?);
     let found = ranks(&proteins.view(), &texts.view());
-    Ok(retrieval(&found.by_protein, &found.by_text, groups))
+    let inverse_temperature = fit_inverse_temperature(&proteins.view(), &texts.view());
+    let calibration = Calibration { inverse_temperature, n_texts: texts.nrows() };
+    Ok((retrieval(&found.by_protein, &found.by_text, groups), calibration))
 }
 
 fn write(
@@ -225,7 +227,7 @@ fn write(
     trained: &Trained,
     embedders: [&Embedder; 2],
     n_rows: usize,
-    measured: &Retrieval,
+    (measured, calibration): &(Retrieval, Calibration),
 ) -> anyhow::Result<JointCard> {
     let [protein, text] = embedders;
     let files = [args.output.join("protein.onnx"), args.output.join("text.onnx")];
@@ -257,6 +259,7 @@ fn write(
             n_rows,
             sha256: sha256_of(&args.pairs.data)?,
         },
+        calibration: Some(*calibration),
         metrics: metrics(&args.validate, measured),
     };
     Cache::put(&args.output.join("card.toml"), toml::to_string(&card)?.as_bytes())?;

@@ -1,0 +1,92 @@
+//! The annotation use case: what a protein does, as ranked texts of a collection, without a label of its own.
+//!
+//! Every text of the collection is compared with the protein in the joint space. The confidence of a text is its share of
+//! the belief among all that were offered, with a temperature that was fitted on held-out proteins; it is left out where
+//! the joint space has none.
+
+use std::sync::Arc;
+
+use protext_core::{LongReport, ResidueNotes, Space};
+use protext_index::{Record, SearchParams};
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::search::{Query, Searched, encode, locate};
+use crate::target::Target;
+
+/// One protein and how to annotate it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnnotateRequest {
+    /// The protein: its sequence, its id or its gene; a vector of the joint space will do, too.
+    pub query: Query,
+    /// Collection of texts, when there are several.
+    pub collection: Option<String>,
+    /// Annotations wanted, 1 or more.
+    pub k: usize,
+}
+
+/// One text that may describe the protein.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Annotation {
+    /// 1-based.
+    pub rank: usize,
+    /// The text, with the file or database that it comes from.
+    pub record: Record,
+    /// Cosine in the joint space, -1..=1.
+    pub cosine: f32,
+    /// 0..=1; the confidences of all texts of the collection sum to 1.
+    pub confidence: Option<f64>,
+}
+
+/// What is known of one protein.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnnotateAnswer {
+    /// Collection of texts that was asked.
+    pub collection: String,
+    /// Texts that were offered.
+    pub n_texts: usize,
+    /// The joint space.
+    pub space: Space,
+    /// Best first.
+    pub annotations: Vec<Annotation>,
+    /// What the long policy did to the sequence.
+    pub long: Option<LongReport>,
+    /// What the residue rules did to the sequence.
+    pub residues: Option<ResidueNotes>,
+}
+
+/// Annotates one protein: encodes on the batcher's workers, compares on the blocking pool.
+///
+/// # Errors
+/// [`EngineError`] naming what was wrong with the query, the collection or the machine.
+pub async fn annotate(engine: &Arc<Engine>, request: AnnotateRequest) -> Result<AnnotateAnswer, EngineError> {
+    engine.collection(request.collection.as_deref(), Some(Target::Texts))?;
+    let encoded = encode(engine, &request.query).await?;
+    let engine = Arc::clone(engine);
+    let answer = tokio::task::spawn_blocking(move || {
+        let (name, open) = engine.collection(request.collection.as_deref(), Some(Target::Texts))?;
+        let collection = &*open.collection;
+        let located = locate(&engine, Searched { name, collection }, &request.query, encoded)?;
+        let n_texts = collection.len();
+        let params = SearchParams { exact: true, ..SearchParams::new(n_texts.max(1)) };
+        let hits = collection.search(&located.space, &located.vector, &params)?;
+        let cosines: Vec<f32> = hits.iter().map(|hit| hit.cosine).collect();
+        let confidences =
+            engine.calibration(&located.space).map(|calibration| calibration.confidences(&cosines));
+        let annotations = hits.iter().take(request.k).enumerate().map(|(index, hit)| Annotation {
+            rank: hit.rank,
+            record: hit.record.clone(),
+            cosine: hit.cosine,
+            confidence: confidences.as_ref().map(|all| all[index]),
+        });
+        Ok(AnnotateAnswer {
+            collection: name.to_owned(),
+            n_texts,
+            annotations: annotations.collect(),
+            space: located.space,
+            long: located.long,
+            residues: located.residues,
+        })
+    });
+    answer.await.map_err(|_| EngineError::WorkerLost)?
+}

@@ -1,0 +1,203 @@
+//! The search use case: a query becomes a vector, the vector finds neighbours, neighbours become hits.
+//!
+//! Queries and records meet in a space that both have vectors in, so a sequence finds proteins, texts and genes, and each
+//! of these finds the others.
+
+mod locate;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use protext_core::{
+    EncoderInput, LongPolicy, LongReport, Modality, ProteinSequence, ResidueNotes, Space, Text,
+};
+use protext_index::{Record, SearchParams};
+
+use crate::align::{LocalAlignment, align_locally};
+use crate::embedder::EmbedOptions;
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::target::Target;
+pub(crate) use locate::{EncodedQuery, Located, Searched};
+use locate::{locate_encoded, locate_gene, locate_id, locate_vector};
+
+/// What is searched for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Query {
+    /// A protein, as the caller wrote it.
+    Sequence(String),
+    /// A sentence or more, in words.
+    Text(String),
+    /// A record of any open collection; it is left out of its own hits.
+    Id(String),
+    /// A gene symbol: the first record of that gene in any open collection asks, as by its id.
+    Gene(String),
+    /// A vector of the collection's space, of any norm.
+    Vector(Vec<f32>),
+}
+
+/// One query and how to answer it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchRequest {
+    /// What is searched for.
+    pub query: Query,
+    /// Collection, when several hold the target.
+    pub collection: Option<String>,
+    /// What is searched; where neither this nor a collection is named, proteins.
+    pub target: Option<Target>,
+    /// Hits wanted, 1 or more.
+    pub k: usize,
+    /// Compare with every record instead of walking the graph.
+    pub exact: bool,
+    /// Align the query with each hit.
+    pub align: bool,
+}
+
+/// One found record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchHit {
+    /// 1-based.
+    pub rank: usize,
+    /// Cosine in the collection's space, -1..=1.
+    pub cosine: f32,
+    /// The record.
+    pub record: Record,
+    /// If asked for, and if both sequences are known and align.
+    pub alignment: Option<LocalAlignment>,
+}
+
+/// The answer to one query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchAnswer {
+    /// Name of the collection searched.
+    pub collection: String,
+    /// What it holds.
+    pub target: Target,
+    /// How the answer was found.
+    pub explanation: Explanation,
+    /// Best first.
+    pub hits: Vec<SearchHit>,
+    /// What the long policy did to the query, when it was a sequence.
+    pub long: Option<LongReport>,
+    /// What the residue rules did to the query, when it was a sequence.
+    pub residues: Option<ResidueNotes>,
+}
+
+/// How an answer was found.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Explanation {
+    /// The space in which query and records met.
+    pub space: Space,
+    /// True if every record was compared.
+    pub exact: bool,
+    /// Records of the collection.
+    pub n_records: usize,
+    /// Waiting for and running the encoder, in milliseconds; 0 for ids, genes and vectors.
+    pub encode_ms: f64,
+    /// Projecting, looking up and ranking, in milliseconds.
+    pub search_ms: f64,
+}
+
+/// Answers one query: encodes on the batcher's workers, looks up on the blocking pool.
+///
+/// # Errors
+/// [`EngineError`] naming what was wrong with the query, the collection or the machine.
+pub async fn search(engine: &Arc<Engine>, request: SearchRequest) -> Result<SearchAnswer, EngineError> {
+    // A wrong collection is refused before any encoding is paid for.
+    engine.collection(request.collection.as_deref(), request.target)?;
+    let started = Instant::now();
+    let encoded = encode(engine, &request.query).await?;
+    let encode_ms = if encoded.is_some() { milliseconds_since(started) } else { 0.0 };
+    let engine = Arc::clone(engine);
+    let looked_up = tokio::task::spawn_blocking(move || look_up(&engine, &request, encoded, encode_ms)).await;
+    looked_up.map_err(|_| EngineError::WorkerLost)?
+}
+
+fn milliseconds_since(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
+}
+
+/// Encodes what has to be encoded.
+pub(crate) async fn encode(engine: &Engine, query: &Query) -> Result<Option<EncodedQuery>, EngineError> {
+    Ok(match query {
+        Query::Sequence(raw) => Some(encode_sequence(engine, raw).await?),
+        Query::Text(raw) => Some(encode_text(engine, raw).await?),
+        Query::Id(_) | Query::Gene(_) | Query::Vector(_) => None,
+    })
+}
+
+async fn encode_sequence(engine: &Engine, raw: &str) -> Result<EncodedQuery, EngineError> {
+    let (sequence, notes) = ProteinSequence::parse(raw, engine.residue_policy())?;
+    let embedder = engine.embedder(None, Modality::Protein)?;
+    let residues = sequence.as_str().to_owned();
+    let options = EmbedOptions::new(Engine::default_long(Modality::Protein));
+    let encoded = embedder.embed(&EncoderInput::Protein(sequence), options).await?;
+    Ok(EncodedQuery { modality: Modality::Protein, sequence: Some(residues), encoded, notes: Some(notes) })
+}
+
+async fn encode_text(engine: &Engine, raw: &str) -> Result<EncodedQuery, EngineError> {
+    let text = Text::parse(raw)?;
+    let embedder = engine.embedder(None, Modality::Text)?;
+    // A long description is read whole: its windows are averaged.
+    let options = EmbedOptions::to_project(LongPolicy::Window);
+    let encoded = embedder.embed(&EncoderInput::Text(text), options).await?;
+    Ok(EncodedQuery { modality: Modality::Text, sequence: None, encoded, notes: None })
+}
+
+fn look_up(
+    engine: &Engine,
+    request: &SearchRequest,
+    encoded: Option<EncodedQuery>,
+    encode_ms: f64,
+) -> Result<SearchAnswer, EngineError> {
+    let started = Instant::now();
+    let (name, open) = engine.collection(request.collection.as_deref(), request.target)?;
+    let collection = &*open.collection;
+    let located = locate(engine, Searched { name, collection }, &request.query, encoded)?;
+    // The record itself may be among its neighbours, so one more is asked for.
+    let k = request.k.saturating_add(usize::from(located.exclude.is_some()));
+    let params = SearchParams { exact: request.exact, ..SearchParams::new(k) };
+    let found = collection.search(&located.space, &located.vector, &params)?;
+    let align = |record: &Record| {
+        let (query, target) = (located.sequence.as_deref()?, record.sequence.as_deref()?);
+        request.align.then(|| align_locally(query, target, open.n_residues)).flatten()
+    };
+    let hits = found
+        .into_iter()
+        .filter(|hit| located.exclude.as_ref() != Some(&hit.record.id))
+        .take(request.k)
+        .enumerate()
+        .map(|(index, hit)| SearchHit {
+            rank: index + 1,
+            cosine: hit.cosine,
+            alignment: align(hit.record),
+            record: hit.record.clone(),
+        })
+        .collect();
+    let explanation = Explanation {
+        exact: request.exact || collection.index_in(&located.space)?.is_exact(),
+        space: located.space,
+        n_records: collection.len(),
+        encode_ms,
+        search_ms: milliseconds_since(started),
+    };
+    let (collection, target) = (name.to_owned(), open.target);
+    let (long, residues) = (located.long, located.residues);
+    Ok(SearchAnswer { collection, target, explanation, hits, long, residues })
+}
+
+pub(crate) fn locate(
+    engine: &Engine,
+    searched: Searched<'_>,
+    query: &Query,
+    encoded: Option<EncodedQuery>,
+) -> Result<Located, EngineError> {
+    match query {
+        Query::Id(id) => locate_id(engine, searched, id),
+        Query::Gene(symbol) => locate_gene(engine, searched, symbol),
+        Query::Vector(values) => locate_vector(searched, values),
+        Query::Sequence(_) | Query::Text(_) => {
+            locate_encoded(engine, searched, encoded.ok_or(EngineError::WorkerLost)?)
+        }
+    }
+}
