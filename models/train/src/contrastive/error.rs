@@ -25,14 +25,16 @@ pub enum TrainError {
         /// 0-based pair.
         text: usize,
     },
-    /// Rows of training and validation have different widths.
-    #[error("{what} rows have {found} components in validation, but {expected} in training")]
+    /// Rows of the parts have different widths.
+    #[error("{what} rows have {found} components in {part}, but {expected} in training")]
     Width {
         /// "protein" or "sentence".
         what: &'static str,
+        /// "extra" or "validation".
+        part: &'static str,
         /// In training.
         expected: usize,
-        /// In validation.
+        /// In that part.
         found: usize,
     },
     /// Not one batch.

@@ -22,7 +22,7 @@ pub use calibrate::fit_inverse_temperature;
 pub use checkpoint::Checkpoint;
 pub use error::TrainError;
 pub use ranks::{Ranks, mean_reciprocal_rank, ranks};
-pub use run::train;
+pub use run::{OnEpoch, train};
 pub use texts::mean_rows;
 pub use weights::TowerWeights;
 
@@ -57,7 +57,9 @@ pub struct ContrastiveSettings {
     pub sentence_dropout: f32,
     /// Deviation of the noise added to whitened rows in training, whose own deviation is 1.
     pub noise: f32,
-    /// Pairs of towers that are trained one after the other; their vectors are joined, and cosines are their mean.
+    /// Batches of extra pairs for each batch of training pairs, where there are extra pairs.
+    pub extra_share: f64,
+    /// Pairs of towers; their vectors are joined, and cosines are their mean.
     pub n_members: usize,
     /// Share of the mean eigenvalue that is added to each in whitening.
     pub shrinkage: f64,
@@ -82,6 +84,7 @@ impl Default for ContrastiveSettings {
             protein_components: 512,
             sentence_dropout: 0.3,
             noise: 0.0,
+            extra_share: 1.0,
             n_members: 1,
             shrinkage: 0.3,
             seed: 0,

@@ -1,5 +1,9 @@
 //! The run: whiten, then epochs of batches until validation stops getting better.
 
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
 use candle_core::{Device, Tensor, Var};
 use ndarray::Array2;
 use rand::rngs::StdRng;
@@ -19,66 +23,99 @@ use crate::whitening::{Whitening, WhiteningSettings, first_not_finite};
 /// The inverse temperature is kept below this. Source: CLIP.
 const MAX_SCALE: f32 = 100.0;
 
-/// Trains on `training`, chooses the epoch by `validation`. `on_epoch` hears of every epoch, and ends the run by
-/// answering false; the checkpoint then stands, and the next call with the same data and settings goes on from it.
+/// Trains on `training` and, beside it, on `extra` pairs; chooses the epoch by `validation`. Members of an ensemble are
+/// trained side by side, one a core. `on_epoch` hears of every epoch, and ends the run by answering false; the checkpoint
+/// then stands, and the next call with the same data and settings goes on from it.
 ///
 /// # Errors
 /// [`TrainError`].
 pub fn train(
     training: &Pairs,
+    extra: Option<&Pairs>,
     validation: &Pairs,
     settings: &ContrastiveSettings,
     checkpoint: Option<&Checkpoint>,
-    on_epoch: &mut dyn FnMut(&Epoch) -> bool,
+    on_epoch: OnEpoch<'_>,
 ) -> Result<Trained, TrainError> {
-    check(training, validation, settings)?;
-    let mut members = Vec::new();
-    let mut epochs = Vec::new();
-    for member in 1..=settings.n_members {
-        let mut run = Run::start(training, validation, settings, member)?;
-        let checkpoint = checkpoint.map(|checkpoint| checkpoint.of_member(member));
-        if let Some(checkpoint) = &checkpoint {
-            checkpoint.restore(&mut run.state, settings)?;
-        }
-        while !run.is_over() {
-            let epoch = run.epoch()?;
-            if let Some(checkpoint) = &checkpoint {
-                checkpoint.save(&run.state, settings)?;
+    check(training, extra, validation, settings)?;
+    let data = Data::prepare(training, extra, validation, settings)?;
+    let next = AtomicUsize::new(1);
+    let listener = Listener { on_epoch: Mutex::new(on_epoch), stop: AtomicBool::new(false) };
+    let work = || {
+        let mut finished = Vec::new();
+        loop {
+            let member = next.fetch_add(1, Ordering::Relaxed);
+            if member > settings.n_members || listener.has_enough() {
+                return Ok(finished);
             }
-            if !on_epoch(&epoch) {
-                return Err(TrainError::Stopped { epoch: epoch.number });
-            }
+            let mut run = Run::start(&data, settings, member)?;
+            let towers = run.to_the_end(checkpoint, &listener)?;
+            finished.push((member, run.state.epochs, towers));
         }
-        epochs.extend_from_slice(&run.state.epochs);
-        members.push(run.finish()?);
-    }
-    let (protein, text): (Vec<_>, Vec<_>) = members.into_iter().unzip();
+    };
+    let n_threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(settings.n_members);
+    let finished = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..n_threads).map(|_| scope.spawn(work)).collect();
+        let joined = threads.into_iter().map(|thread| thread.join().expect("a member never panics"));
+        joined.collect::<Result<Vec<_>, TrainError>>()
+    })?;
+    let mut members: Vec<Finished> = finished.into_iter().flatten().collect();
+    members.sort_by_key(|(member, ..)| *member);
+    let last = |(_, epochs, _): &Finished| epochs.last().map_or(0, |epoch| epoch.number);
+    let stopped = || TrainError::Stopped { epoch: members.iter().map(last).max().unwrap_or(0) };
+    let towers: Option<Vec<_>> = members.iter().map(|(.., towers)| towers.clone()).collect();
+    let towers = towers.filter(|towers| towers.len() == settings.n_members).ok_or_else(stopped)?;
+    let (protein, text): (Vec<_>, Vec<_>) = towers.into_iter().unzip();
+    let epochs = members.into_iter().flat_map(|(_, epochs, _)| epochs).collect();
     Ok(Trained { protein: TowerWeights::join(protein), text: TowerWeights::join(text), epochs })
 }
 
-/// One pair of towers in training.
-struct Run<'a> {
-    settings: &'a ContrastiveSettings,
-    member: usize,
-    whitenings: [Whitening; 2],
-    towers: [Tower; 2],
-    /// Logarithm of the inverse temperature.
-    log_scale: Var,
-    training: &'a Pairs,
-    /// Whitened proteins of the training pairs; their texts are made anew in each epoch.
-    proteins: Tensor,
-    /// Whitened rows of the validation pairs: proteins, texts.
-    validation: [Tensor; 2],
-    keys: [&'a [u32]; 2],
-    state: RunState,
+/// Hears of every epoch, from one thread at a time; false ends the run.
+pub type OnEpoch<'a> = &'a mut (dyn FnMut(&Epoch) -> bool + Send);
+
+/// The caller's ear, shared by the members.
+struct Listener<'a> {
+    on_epoch: Mutex<OnEpoch<'a>>,
+    stop: AtomicBool,
 }
 
-impl<'a> Run<'a> {
-    fn start(
+impl Listener<'_> {
+    fn hear(&self, epoch: &Epoch) {
+        let mut on_epoch = self.on_epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.has_enough() && !on_epoch(epoch) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn has_enough(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// A member, its epochs and, unless it was stopped, its towers: protein, text.
+type Finished = (usize, Vec<Epoch>, Option<(TowerWeights, TowerWeights)>);
+
+/// What all members share: how rows are whitened, and whitened proteins.
+struct Data<'a> {
+    whitenings: [Whitening; 2],
+    training: Part<'a>,
+    extra: Option<Part<'a>>,
+    /// Whitened rows of the validation pairs: proteins, texts.
+    validation: [Tensor; 2],
+}
+
+/// Pairs to train on, their proteins whitened; their texts are made anew for each batch.
+struct Part<'a> {
+    pairs: &'a Pairs,
+    proteins: Tensor,
+}
+
+impl<'a> Data<'a> {
+    fn prepare(
         training: &'a Pairs,
+        extra: Option<&'a Pairs>,
         validation: &Pairs,
-        settings: &'a ContrastiveSettings,
-        member: usize,
+        settings: &ContrastiveSettings,
     ) -> Result<Self, TrainError> {
         let device = Device::Cpu;
         let n_components = settings.protein_components.min(training.proteins.ncols());
@@ -87,11 +124,37 @@ impl<'a> Run<'a> {
             Whitening::fit(&training.proteins.view(), whitening)?,
             Whitening::standardize(&training.text_rows().view())?,
         ];
-        let proteins = as_tensor(whitenings[0].rotate(&training.proteins.view()), &device)?;
+        let part = |pairs: &'a Pairs| {
+            let proteins = as_tensor(whitenings[0].rotate(&pairs.proteins.view()), &device)?;
+            Ok::<_, TrainError>(Part { pairs, proteins })
+        };
         let validation = [
             as_tensor(whitenings[0].rotate(&validation.proteins.view()), &device)?,
             as_tensor(whitenings[1].rotate(&validation.text_rows().view()), &device)?,
         ];
+        let (training, extra) = (part(training)?, extra.map(part).transpose()?);
+        Ok(Self { whitenings, training, extra, validation })
+    }
+}
+
+/// One pair of towers in training.
+struct Run<'a> {
+    settings: &'a ContrastiveSettings,
+    member: usize,
+    data: &'a Data<'a>,
+    towers: [Tower; 2],
+    /// Logarithm of the inverse temperature.
+    log_scale: Var,
+    state: RunState,
+}
+
+impl<'a> Run<'a> {
+    fn start(
+        data: &'a Data<'a>,
+        settings: &'a ContrastiveSettings,
+        member: usize,
+    ) -> Result<Self, TrainError> {
+        let device = Device::Cpu;
         let mut rng = StdRng::seed_from_u64(settings.seed.wrapping_add(member as u64));
         let mut tower = |rows: &Tensor| {
             let shape = TowerShape {
@@ -102,24 +165,37 @@ impl<'a> Run<'a> {
             };
             Tower::new(shape, &mut rng, &device)
         };
-        let towers = [tower(&validation[0])?, tower(&validation[1])?];
+        let towers = [tower(&data.validation[0])?, tower(&data.validation[1])?];
         let log_scale = Var::new((1.0 / settings.temperature).ln(), &device)?;
         let vars: Vec<Var> =
             towers.iter().flat_map(|tower| tower.vars().to_vec()).chain([log_scale.clone()]).collect();
         let best = vars.iter().map(|var| var.as_tensor().copy()).collect::<Result<_, _>>()?;
         let optimizer = AdamW::new(vars.clone(), settings.weight_decay)?;
-        Ok(Self {
-            settings,
-            member,
-            whitenings,
-            towers,
-            log_scale,
-            training,
-            proteins,
-            validation,
-            keys: [&training.protein_keys, &training.text_keys],
-            state: RunState { vars, best, optimizer, epochs: Vec::new() },
-        })
+        let state = RunState { vars, best, optimizer, epochs: Vec::new() };
+        Ok(Self { settings, member, data, towers, log_scale, state })
+    }
+
+    /// Epochs from the checkpoint on; the towers of the best, or none if the run was stopped.
+    fn to_the_end(
+        &mut self,
+        checkpoint: Option<&Checkpoint>,
+        listener: &Listener<'_>,
+    ) -> Result<Option<(TowerWeights, TowerWeights)>, TrainError> {
+        let checkpoint = checkpoint.map(|checkpoint| checkpoint.of_member(self.member));
+        if let Some(checkpoint) = &checkpoint {
+            checkpoint.restore(&mut self.state, self.settings)?;
+        }
+        while !self.is_over() {
+            if listener.has_enough() {
+                return Ok(None);
+            }
+            let epoch = self.epoch()?;
+            if let Some(checkpoint) = &checkpoint {
+                checkpoint.save(&self.state, self.settings)?;
+            }
+            listener.hear(&epoch);
+        }
+        self.finish().map(Some)
     }
 
     fn is_over(&self) -> bool {
@@ -133,14 +209,12 @@ impl<'a> Run<'a> {
         let number = self.state.epochs.len() + 1;
         // A stream of its own for every epoch: a resumed run draws what an unbroken one would.
         let mut rng = stream(self.settings.seed, self.member, number);
-        let texts = drop_sentences(&self.training.texts, self.settings.sentence_dropout, &mut rng);
-        let texts = mean_rows(&self.training.sentences, texts.iter().map(Vec::as_slice));
-        let texts = as_tensor(self.whitenings[1].rotate(&texts.view()), self.proteins.device())?;
-        let mut order: Vec<u32> = (0..self.keys[0].len()).map(|row| row as u32).collect();
-        order.shuffle(&mut rng);
         let mut losses = Vec::new();
-        for batch in order.chunks_exact(self.settings.batch_size) {
-            losses.push(self.step(batch, &texts, &mut rng)?);
+        for (is_extra, batch) in self.batches(&mut rng) {
+            let loss = self.step(is_extra, &batch, &mut rng)?;
+            if !is_extra {
+                losses.push(loss);
+            }
         }
         let loss = losses.iter().sum::<f64>() / losses.len() as f64;
         if !loss.is_finite() {
@@ -165,15 +239,47 @@ impl<'a> Run<'a> {
         Ok(epoch)
     }
 
-    fn step(&mut self, batch: &[u32], texts: &Tensor, rng: &mut StdRng) -> Result<f64, TrainError> {
-        let rows = Tensor::new(batch, texts.device())?;
+    /// The batches of an epoch: every pair once, and extra pairs in between; true for those.
+    fn batches(&self, rng: &mut StdRng) -> Vec<(bool, Vec<u32>)> {
+        let draw = |part: &Part<'_>, n_batches: usize, rng: &mut StdRng| {
+            let mut order: Vec<u32> = (0..part.pairs.len() as u32).collect();
+            order.shuffle(rng);
+            let batches = order.chunks_exact(self.settings.batch_size).take(n_batches);
+            batches.map(<[u32]>::to_vec).collect::<Vec<_>>()
+        };
+        let training = draw(&self.data.training, self.n_batches()[0], rng);
+        let mut batches: Vec<_> = training.into_iter().map(|batch| (false, batch)).collect();
+        if let Some(extra) = &self.data.extra {
+            batches.extend(draw(extra, self.n_batches()[1], rng).into_iter().map(|batch| (true, batch)));
+            batches.shuffle(rng);
+        }
+        batches
+    }
+
+    /// Batches of an epoch: of the training pairs, of extra pairs.
+    fn n_batches(&self) -> [usize; 2] {
+        let whole = |part: &Part<'_>| part.pairs.len() / self.settings.batch_size;
+        let n_training = whole(&self.data.training);
+        let wanted = (self.settings.extra_share * n_training as f64).round() as usize;
+        [n_training, self.data.extra.as_ref().map_or(0, |extra| wanted.min(whole(extra)))]
+    }
+
+    fn step(&mut self, is_extra: bool, batch: &[u32], rng: &mut StdRng) -> Result<f64, TrainError> {
+        let part = self.data.extra.as_ref().filter(|_| is_extra).unwrap_or(&self.data.training);
+        let rows = Tensor::new(batch, part.proteins.device())?;
+        let texts = batch.iter().map(|&row| part.pairs.texts[row as usize].as_slice());
+        let texts = drop_sentences(texts, self.settings.sentence_dropout, rng);
+        let texts = mean_rows(&part.pairs.sentences, texts.iter().map(Vec::as_slice));
+        let texts = as_tensor(self.data.whitenings[1].rotate(&texts.view()), rows.device())?;
         let mut project = |tower: &Tower, inputs: &Tensor| {
-            let input = add_noise(&inputs.index_select(&rows, 0)?, self.settings.noise, rng)?;
+            let input = add_noise(inputs, self.settings.noise, rng)?;
             tower.forward(&input, Some((self.settings.dropout, &mut *rng)))
         };
-        let (proteins, texts) = (project(&self.towers[0], &self.proteins)?, project(&self.towers[1], texts)?);
-        let keys = |side: usize| batch.iter().map(|&row| self.keys[side][row as usize]).collect::<Vec<_>>();
-        let targets = targets(&keys(0), &keys(1), rows.device())?;
+        let proteins = project(&self.towers[0], &part.proteins.index_select(&rows, 0)?)?;
+        let texts = project(&self.towers[1], &texts)?;
+        let of_batch = |keys: &[u32]| batch.iter().map(|&row| keys[row as usize]).collect::<Vec<_>>();
+        let (protein_keys, text_keys) = (of_batch(&part.pairs.protein_keys), of_batch(&part.pairs.text_keys));
+        let targets = targets(&protein_keys, &text_keys, rows.device())?;
         let loss = info_nce(&proteins, &texts, &self.scale()?, &targets)?;
         let learning_rate = self.learning_rate(self.state.optimizer.n_steps());
         self.state.optimizer.step(&loss.backward()?, learning_rate)?;
@@ -186,8 +292,7 @@ impl<'a> Run<'a> {
 
     /// Linear warm-up, then half a cosine down to zero.
     fn learning_rate(&self, step: usize) -> f64 {
-        let n_batches = self.keys[0].len() / self.settings.batch_size;
-        let n_steps = (self.settings.n_epochs * n_batches) as f64;
+        let n_steps = (self.settings.n_epochs * self.n_batches().iter().sum::<usize>()) as f64;
         let warm_up = ((step + 1) as f64 / (self.settings.warm_up * n_steps).max(1.0)).min(1.0);
         let cosine = 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / n_steps).cos());
         self.settings.learning_rate * warm_up * cosine
@@ -195,7 +300,7 @@ impl<'a> Run<'a> {
 
     fn validate(&self) -> Result<f64, TrainError> {
         let project = |side: usize| {
-            let rows = self.towers[side].forward(&self.validation[side], None)?;
+            let rows = self.towers[side].forward(&self.data.validation[side], None)?;
             let shape = rows.dims2()?;
             let values = rows.flatten_all()?.to_vec1::<f32>()?;
             Ok::<_, TrainError>(
@@ -208,13 +313,13 @@ impl<'a> Run<'a> {
     }
 
     /// The towers of the best epoch: protein, text.
-    fn finish(self) -> Result<(TowerWeights, TowerWeights), TrainError> {
+    fn finish(&self) -> Result<(TowerWeights, TowerWeights), TrainError> {
         for (var, best) in self.state.vars.iter().zip(&self.state.best) {
             var.set(best)?;
         }
         Ok((
-            TowerWeights::new(&self.whitenings[0], &self.towers[0])?,
-            TowerWeights::new(&self.whitenings[1], &self.towers[1])?,
+            TowerWeights::new(&self.data.whitenings[0], &self.towers[0])?,
+            TowerWeights::new(&self.data.whitenings[1], &self.towers[1])?,
         ))
     }
 }
@@ -246,8 +351,13 @@ fn add_noise(x: &Tensor, deviation: f32, rng: &mut StdRng) -> candle_core::Resul
     x.add(&Tensor::from_vec(noise, x.shape(), x.device())?)
 }
 
-fn check(training: &Pairs, validation: &Pairs, settings: &ContrastiveSettings) -> Result<(), TrainError> {
-    for pairs in [training, validation] {
+fn check(
+    training: &Pairs,
+    extra: Option<&Pairs>,
+    validation: &Pairs,
+    settings: &ContrastiveSettings,
+) -> Result<(), TrainError> {
+    for pairs in [Some(training), extra, Some(validation)].into_iter().flatten() {
         let n_keys = pairs.protein_keys.len().min(pairs.text_keys.len());
         let (n_proteins, n_texts) = (pairs.proteins.nrows(), pairs.texts.len());
         if n_proteins != n_texts || n_keys != n_texts {
@@ -260,15 +370,17 @@ fn check(training: &Pairs, validation: &Pairs, settings: &ContrastiveSettings) -
             return Err(TrainError::NoSentence { text });
         }
     }
-    for (what, training, validation) in [
-        ("protein", &training.proteins, &validation.proteins),
-        ("sentence", &training.sentences, &validation.sentences),
-    ] {
-        let (expected, found) = (training.ncols(), validation.ncols());
-        if expected != found {
-            return Err(TrainError::Width { what, expected, found });
-        }
-        for (part, rows) in [("training", training), ("validation", validation)] {
+    let parts = [("training", Some(training)), ("extra", extra), ("validation", Some(validation))];
+    for (part, pairs) in parts.into_iter().filter_map(|(part, pairs)| Some((part, pairs?))) {
+        let matrices = [
+            ("protein", &training.proteins, &pairs.proteins),
+            ("sentence", &training.sentences, &pairs.sentences),
+        ];
+        for (what, like, rows) in matrices {
+            let (expected, found) = (like.ncols(), rows.ncols());
+            if expected != found {
+                return Err(TrainError::Width { what, part, expected, found });
+            }
             if let Some(row) = first_not_finite(&rows.view()) {
                 return Err(TrainError::NotFinite { what, part, row });
             }
@@ -289,7 +401,7 @@ fn check_settings(settings: &ContrastiveSettings) -> Result<(), TrainError> {
     let positive = "at least 1";
     let share = |value: f32| (0.0..1.0).contains(&value);
     let (dropout, sentence_dropout) = (settings.dropout, settings.sentence_dropout);
-    let rules: [(&'static str, f64, bool, &'static str); 14] = [
+    let rules: [(&'static str, f64, bool, &'static str); 15] = [
         ("shared_dim", settings.shared_dim as f64, settings.shared_dim >= 1, positive),
         ("hidden_dim", settings.hidden_dim as f64, settings.hidden_dim >= 1, positive),
         ("n_hidden", settings.n_hidden as f64, settings.n_hidden >= 1, positive),
@@ -299,6 +411,7 @@ fn check_settings(settings: &ContrastiveSettings) -> Result<(), TrainError> {
         ("n_members", settings.n_members as f64, settings.n_members >= 1, positive),
         ("dropout", f64::from(dropout), share(dropout), "from 0 to below 1"),
         ("sentence_dropout", f64::from(sentence_dropout), share(sentence_dropout), "from 0 to below 1"),
+        ("extra_share", settings.extra_share, settings.extra_share >= 0.0, "0 or more"),
         ("noise", f64::from(settings.noise), settings.noise >= 0.0, "0 or more"),
         ("learning_rate", settings.learning_rate, settings.learning_rate > 0.0, "above 0"),
         ("weight_decay", settings.weight_decay, settings.weight_decay >= 0.0, "0 or more"),

@@ -22,12 +22,16 @@ pub fn mean_rows<'a>(
 }
 
 /// Each text without a share of its sentences, one at least staying.
-pub(super) fn drop_sentences(texts: &[Vec<u32>], share: f32, rng: &mut StdRng) -> Vec<Vec<u32>> {
-    let drop_some = |text: &Vec<u32>| {
+pub(super) fn drop_sentences<'a>(
+    texts: impl Iterator<Item = &'a [u32]>,
+    share: f32,
+    rng: &mut StdRng,
+) -> Vec<Vec<u32>> {
+    let drop_some = |text: &[u32]| {
         let kept: Vec<u32> = text.iter().copied().filter(|_| rng.random::<f32>() >= share).collect();
-        if kept.is_empty() { text.clone() } else { kept }
+        if kept.is_empty() { text.to_vec() } else { kept }
     };
-    texts.iter().map(drop_some).collect()
+    texts.map(drop_some).collect()
 }
 
 #[cfg(test)]
@@ -47,9 +51,9 @@ mod tests {
     #[test]
     fn no_text_loses_its_last_sentence() {
         let mut rng = StdRng::seed_from_u64(1);
-        let texts = vec![vec![0, 1, 2], vec![3]];
-        assert_eq!(drop_sentences(&texts, 0.0, &mut rng), texts);
-        for dropped in (0..50).map(|_| drop_sentences(&texts, 0.9, &mut rng)) {
+        let texts: [&[u32]; 2] = [&[0, 1, 2], &[3]];
+        assert_eq!(drop_sentences(texts.into_iter(), 0.0, &mut rng), texts);
+        for dropped in (0..50).map(|_| drop_sentences(texts.into_iter(), 0.9, &mut rng)) {
             assert!(dropped.iter().all(|text| !text.is_empty()));
             assert_eq!(dropped[1], [3]);
         }

@@ -192,8 +192,8 @@ fn train_resumable(
     let stop = interrupt::flag()?;
     let n_epochs = settings.n_epochs * settings.n_members;
     let bar = progress::count(n_epochs as u64, "training");
-    let trained = train(training, validation, settings, Some(&checkpoint), &mut |epoch: &Epoch| {
-        bar.set_position(((epoch.member - 1) * settings.n_epochs + epoch.number) as u64);
+    let trained = train(training, None, validation, settings, Some(&checkpoint), &mut |epoch: &Epoch| {
+        bar.inc(1);
         bar.set_message(format!("loss {:.3}, validation MRR {:.3}", epoch.loss, epoch.validation_mrr));
         tracing::info!(epoch = epoch.number, loss = epoch.loss, mrr = epoch.validation_mrr, "epoch");
         !stop.load(Ordering::Relaxed)
