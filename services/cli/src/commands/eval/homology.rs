@@ -1,9 +1,11 @@
 //! `protext eval homology`: do domains find their CATH superfamily?
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
+use anyhow::Context as _;
 use ndarray::{Array2, ArrayView2};
 use protext_core::{Modality, RowKind};
 use protext_engine::eval::{
@@ -49,6 +51,8 @@ struct Report<'a> {
     space: String,
     #[serde(flatten)]
     ours: HomologyMetrics,
+    /// Every space that the encoder's projections lead to, the main one included.
+    spaces: BTreeMap<String, HomologyMetrics>,
     baselines: Baselines,
 }
 
@@ -67,13 +71,18 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let rows = embed_domains(&embedder, &args.data, &table.domains, true)?;
     let raw = unit_rows(rows.pooled);
     let mmseqs = if args.no_mmseqs { None } else { mmseqs(&table.domains, &queries)? };
+    let measured = embedder.joint_spaces().zip(&rows.joint);
+    let spaces: BTreeMap<String, HomologyMetrics> = measured
+        .map(|(space, vectors)| (space.to_string(), from_vectors(&queries, &vectors.view())))
+        .collect();
     let report = Report {
         task: "homology",
         data: args.data.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         split: &args.split,
         encoder: &args.model.encoder,
+        ours: spaces.get(&space).cloned().context("the main space was measured")?,
         space,
-        ours: from_vectors(&queries, &rows.joint.view()),
+        spaces,
         baselines: Baselines { raw_encoder: from_vectors(&queries, &raw.view()), mmseqs },
     };
     print(&report);
@@ -86,8 +95,8 @@ pub(crate) struct DomainRows {
     pub(crate) pooled: Array2<f32>,
     /// Empty if the encoder has none.
     pub(crate) statistics: Array2<f32>,
-    /// Empty unless asked for.
-    pub(crate) joint: Array2<f32>,
+    /// One matrix a joint space of the embedder; empty unless asked for.
+    pub(crate) joint: Vec<Array2<f32>>,
 }
 
 pub(crate) fn embed_domains(
@@ -100,12 +109,9 @@ pub(crate) fn embed_domains(
     let total = domains.iter().map(|domain| domain.sequence.len() as u64).sum();
     let bar = progress::residues(Some(total), "embedding domains");
     let dim = |space: Option<&protext_core::Space>| space.map_or(0, |space| space.dim);
-    let dims = [
-        embedder.encoder_space().dim,
-        dim(embedder.encoder().space(RowKind::LayerStatistics)),
-        if joint { dim(embedder.joint_space()) } else { 0 },
-    ];
-    let mut flat: [Vec<f32>; 3] = dims.map(|dim| Vec::with_capacity(dim * domains.len()));
+    let dims = [embedder.encoder_space().dim, dim(embedder.encoder().space(RowKind::LayerStatistics))];
+    let mut flat: [Vec<f32>; 2] = dims.map(|dim| Vec::with_capacity(dim * domains.len()));
+    let mut by_space: Vec<Vec<f32>> = embedder.joint_spaces().map(|_| Vec::new()).collect();
     let record = |(index, domain): (usize, &CathDomain)| {
         let payload = Payload::Sequence(domain.sequence.clone());
         Ok(InputRecord::new(index as u64 + 1, domain.id.clone(), payload))
@@ -125,17 +131,24 @@ pub(crate) fn embed_domains(
             bar.inc(record.content.len() as u64);
             flat[0].extend_from_slice(record.encoded.pooled.as_slice());
             flat[1].extend(record.encoded.statistics.iter().flat_map(|row| row.as_slice()));
-            flat[2].extend(record.joint.first().into_iter().flat_map(|vector| vector.as_slice()));
+            for (values, vector) in by_space.iter_mut().zip(&record.joint) {
+                values.extend_from_slice(vector.as_slice());
+            }
             Ok(())
         },
     )?;
     bar.finish_and_clear();
-    let [pooled, statistics, joint] = flat;
+    let [pooled, statistics] = flat;
     let matrix = |values, dim| Array2::from_shape_vec((domains.len(), dim), values);
     Ok(DomainRows {
         pooled: matrix(pooled, dims[0])?,
         statistics: matrix(statistics, dims[1])?,
-        joint: matrix(joint, dims[2])?,
+        joint: embedder
+            .joint_spaces()
+            .zip(by_space)
+            .filter(|_| joint)
+            .map(|(space, values)| matrix(values, space.dim))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -167,6 +180,8 @@ fn print(report: &Report<'_>) {
     );
     println!("{:<44} {:>22} {:>22} {:>22} {:>22}", "", "top1", "hit_at_10", "sens_1fp", "map");
     line(&report.space, &report.ours);
+    let others = report.spaces.iter().filter(|(space, _)| **space != report.space);
+    others.for_each(|(space, metrics)| line(space, metrics));
     line(&format!("{}, raw", report.encoder), &report.baselines.raw_encoder);
     match &report.baselines.mmseqs {
         Some(metrics) => line("MMseqs2 -s 7.5", metrics),
