@@ -154,6 +154,9 @@ impl From<EngineError> for Problem {
             EngineError::OtherTarget { .. } => {
                 Problem::new(ProblemKind::Invalid, error.to_string()).in_field("target")
             }
+            EngineError::CannotRerank { .. } => {
+                Problem::new(ProblemKind::Invalid, error.to_string()).in_field("rerank")
+            }
             EngineError::NameACollection { .. } => {
                 Problem::new(ProblemKind::Invalid, error.to_string()).in_field("collection")
             }

@@ -63,6 +63,7 @@ fn is_input_of_engine(error: &EngineError) -> bool {
         | EngineError::UnknownEncoder { .. }
         | EngineError::UnknownCollection { .. }
         | EngineError::OtherTarget { .. }
+        | EngineError::CannotRerank { .. }
         | EngineError::NoSuchTarget { .. }
         | EngineError::NameACollection { .. }
         | EngineError::UnknownRecord { .. }

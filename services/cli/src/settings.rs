@@ -39,6 +39,8 @@ pub(crate) struct ServeSettings {
     pub(crate) max_residues: usize,
     /// Most hits of one query.
     pub(crate) max_k: usize,
+    /// Most hits that a query has ordered anew; 0 allows none.
+    pub(crate) max_rerank: usize,
     /// Most tokens waiting for an encoder.
     pub(crate) max_queued_tokens: usize,
     /// Time that requests under way have after a stop signal, in seconds.
@@ -61,6 +63,7 @@ impl Default for ServeSettings {
             max_records: limits.max_records,
             max_residues: limits.max_residues,
             max_k: limits.max_k,
+            max_rerank: limits.max_rerank,
             max_queued_tokens: 1 << 18,
             shutdown_timeout_s: 20,
         }
@@ -119,7 +122,7 @@ impl ServeSettings {
         read!(
             "LISTEN" => listen, "ENCODER" => encoder, "DEVICE" => device, "N_WORKERS" => n_workers,
             "MAX_BODY_BYTES" => max_body_bytes, "MAX_RECORDS" => max_records, "MAX_RESIDUES" => max_residues,
-            "MAX_K" => max_k, "MAX_QUEUED_TOKENS" => max_queued_tokens, "SHUTDOWN_TIMEOUT_S" => shutdown_timeout_s
+            "MAX_K" => max_k, "MAX_RERANK" => max_rerank, "MAX_QUEUED_TOKENS" => max_queued_tokens, "SHUTDOWN_TIMEOUT_S" => shutdown_timeout_s
         );
         if let (_, Some(id)) = each("TEXT_ENCODER") {
             self.text_encoder = Some(id);
@@ -151,7 +154,12 @@ impl ServeSettings {
 
     /// The engine's part of the limits.
     pub(crate) fn limits(&self) -> Limits {
-        Limits { max_records: self.max_records, max_residues: self.max_residues, max_k: self.max_k }
+        Limits {
+            max_records: self.max_records,
+            max_residues: self.max_residues,
+            max_k: self.max_k,
+            max_rerank: self.max_rerank,
+        }
     }
 }
 

@@ -20,12 +20,14 @@ pub struct Limits {
     pub max_residues: usize,
     /// Hits of one query.
     pub max_k: usize,
+    /// Hits of one query that are ordered anew by their residues.
+    pub max_rerank: usize,
 }
 
 impl Default for Limits {
-    /// 256 records, 100,000 residues, 1,000 hits.
+    /// 256 records, 100,000 residues, 1,000 hits, 200 of them ordered anew.
     fn default() -> Self {
-        Self { max_records: 256, max_residues: 100_000, max_k: 1_000 }
+        Self { max_records: 256, max_residues: 100_000, max_k: 1_000, max_rerank: 200 }
     }
 }
 

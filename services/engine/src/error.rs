@@ -100,6 +100,12 @@ pub enum EngineError {
         /// The symbol asked for.
         symbol: String,
     },
+    /// Re-ranking compares residues.
+    #[error("rerank compares residues, so it needs a protein on both sides, but {missing}; leave it out")]
+    CannotRerank {
+        /// What is missing.
+        missing: &'static str,
+    },
     /// No encoder can do this.
     #[error("no {what} is loaded; start with one, or ask for {instead}")]
     NotLoaded {

@@ -15,6 +15,7 @@ pub mod eval;
 pub mod input;
 pub mod m8;
 pub mod output;
+pub mod rerank;
 pub mod row_cache;
 pub mod search;
 mod target;

@@ -7,10 +7,10 @@ use actix_web::http::header::{ACCEPT, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::future::join_all;
 use protext_core::{LongReport, ResidueNotes};
-use protext_engine::Target;
 use protext_engine::align::LocalAlignment;
 use protext_engine::m8::m8_lines;
 use protext_engine::search::{Explanation, SearchAnswer, SearchHit, SearchRequest, search};
+use protext_engine::{Limits, Target};
 use serde::{Deserialize, Serialize};
 
 use super::query::{QueryBody, check_count};
@@ -48,6 +48,8 @@ struct Body {
     align: bool,
     #[serde(default)]
     explain: bool,
+    #[serde(default)]
+    rerank: usize,
 }
 
 /// A request read from any content type.
@@ -61,6 +63,7 @@ struct Queries {
     exact: bool,
     align: bool,
     explain: bool,
+    rerank: usize,
 }
 
 #[derive(Serialize)]
@@ -88,6 +91,8 @@ struct Hit<'a> {
     rank: usize,
     id: &'a str,
     cosine: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rerank_score: Option<f32>,
     description: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
@@ -163,6 +168,7 @@ fn read_body(content_type: &str, body: &[u8]) -> Result<Queries, Problem> {
             exact: false,
             align: false,
             explain: false,
+            rerank: 0,
         }),
         other => {
             let detail =
@@ -175,12 +181,25 @@ fn read_body(content_type: &str, body: &[u8]) -> Result<Queries, Problem> {
 fn read_json(body: &[u8]) -> Result<Queries, Problem> {
     let body: Body = serde_json::from_slice(body)
         .map_err(|error| Problem::new(ProblemKind::Malformed, format!("body: {error}")))?;
-    let Body { sequence, text, gene, id, vector, queries, k, collection, target, exact, align, explain } =
-        body;
+    let Body {
+        sequence,
+        text,
+        gene,
+        id,
+        vector,
+        queries,
+        k,
+        collection,
+        target,
+        exact,
+        align,
+        explain,
+        rerank,
+    } = body;
     let top = QueryBody { sequence, text, gene, id, vector, name: None };
     let is_single = queries.is_none();
     let queries = top.or_many(queries)?;
-    Ok(Queries { queries, is_single, k, collection, target, exact, align, explain })
+    Ok(Queries { queries, is_single, k, collection, target, exact, align, explain, rerank })
 }
 
 type Plan = (Vec<Option<String>>, Vec<SearchRequest>);
@@ -189,6 +208,7 @@ type Plan = (Vec<Option<String>>, Vec<SearchRequest>);
 fn plan(state: &AppState, body: Queries, wants_m8: bool) -> Result<Plan, Problem> {
     check_count(state.engine.limits(), body.k, body.queries.len())?;
     let n_queries = body.queries.len();
+    check_rerank(state.engine.limits(), body.rerank)?;
     let mut named = Vec::with_capacity(n_queries);
     let mut requests = Vec::with_capacity(n_queries);
     for (index, query) in body.queries.into_iter().enumerate() {
@@ -201,9 +221,18 @@ fn plan(state: &AppState, body: Queries, wants_m8: bool) -> Result<Plan, Problem
             k: body.k,
             exact: body.exact,
             align: body.align || wants_m8,
+            rerank: body.rerank,
         });
     }
     Ok((named, requests))
+}
+
+fn check_rerank(limits: Limits, rerank: usize) -> Result<(), Problem> {
+    if rerank <= limits.max_rerank {
+        return Ok(());
+    }
+    let detail = format!("rerank is {rerank}, but at most {} hits are ordered anew", limits.max_rerank);
+    Err(Problem::new(ProblemKind::Invalid, detail).in_field("rerank"))
 }
 
 fn on_wire<'a>(answer: &'a SearchAnswer, name: Option<&'a str>, explain: bool) -> Answer<'a> {
@@ -223,6 +252,7 @@ fn hit_on_wire(hit: &SearchHit) -> Hit<'_> {
         rank: hit.rank,
         id: &hit.record.id,
         cosine: hit.cosine,
+        rerank_score: hit.rerank_score,
         description: &hit.record.description,
         text: hit.record.text.as_deref(),
         organism: hit.record.organism.as_deref(),

@@ -127,8 +127,15 @@ fn self_check(embedder: Embedder, proteins: &OpenCollection) -> anyhow::Result<u
             .and_then(|row| Some((row.get(1).copied()?, row.get(2).copied()?)))
             .context("a query without a row in selfcheck.tsv")?;
         let query = Query::Sequence(record.payload.as_str().to_owned());
-        let request =
-            SearchRequest { query, collection: None, target: None, k: 3, exact: false, align: true };
+        let request = SearchRequest {
+            query,
+            collection: None,
+            target: None,
+            k: 3,
+            exact: false,
+            align: true,
+            rerank: 0,
+        };
         let answer = runtime.block_on(search(&engine, request))?;
         let first = answer.hits.first().map_or("", |hit| hit.record.description.as_str());
         let is_right = first.to_lowercase().contains(expected);

@@ -157,7 +157,8 @@ pub(crate) fn sentence_rows(embedder: &Embedder, pairs: &[&TextPair]) -> anyhow:
     Ok(SentenceRows { sentences, texts })
 }
 
-fn rows(
+/// Rows of records in their order, from the row cache where it has them.
+pub(crate) fn rows(
     embedder: &Embedder,
     kind: RowKind,
     records: &[NamedContent],

@@ -3,6 +3,7 @@
 //! Queries and records meet in a space that both have vectors in, so a sequence finds proteins, texts and genes, and each
 //! of these finds the others.
 
+mod by_residues;
 mod locate;
 
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub struct SearchRequest {
     pub exact: bool,
     /// Align the query with each hit.
     pub align: bool,
+    /// First hits that are ordered anew by their residues; 0 for none.
+    pub rerank: usize,
 }
 
 /// One found record.
@@ -60,6 +63,8 @@ pub struct SearchHit {
     pub rank: usize,
     /// Cosine in the collection's space, -1..=1.
     pub cosine: f32,
+    /// What the hit was ordered by, if hits were re-ranked: the cosine and the alignment of residues.
+    pub rerank_score: Option<f32>,
     /// The record.
     pub record: Record,
     /// If asked for, and if both sequences are known and align.
@@ -94,8 +99,19 @@ pub struct Explanation {
     pub n_records: usize,
     /// Waiting for and running the encoder, in milliseconds; 0 for ids, genes and vectors.
     pub encode_ms: f64,
-    /// Projecting, looking up and ranking, in milliseconds.
+    /// Projecting and looking up, in milliseconds.
     pub search_ms: f64,
+    /// Embedding and aligning the residues of the first hits, in milliseconds; 0 without re-ranking.
+    pub rerank_ms: f64,
+}
+
+/// An answer before re-ranking and alignment.
+struct Draft {
+    answer: SearchAnswer,
+    /// Residues of the query, where it has some.
+    query_sequence: Option<String>,
+    /// Residues of the collection.
+    n_residues: u64,
 }
 
 /// Answers one query: encodes on the batcher's workers, looks up on the blocking pool.
@@ -108,9 +124,33 @@ pub async fn search(engine: &Arc<Engine>, request: SearchRequest) -> Result<Sear
     let started = Instant::now();
     let encoded = encode(engine, &request.query).await?;
     let encode_ms = if encoded.is_some() { milliseconds_since(started) } else { 0.0 };
-    let engine = Arc::clone(engine);
-    let looked_up = tokio::task::spawn_blocking(move || look_up(&engine, &request, encoded, encode_ms)).await;
-    looked_up.map_err(|_| EngineError::WorkerLost)?
+    let (k, align, rerank) = (request.k, request.align, request.rerank);
+    let shared = Arc::clone(engine);
+    let looked_up = tokio::task::spawn_blocking(move || look_up(&shared, &request, encoded, encode_ms)).await;
+    let mut draft = looked_up.map_err(|_| EngineError::WorkerLost)??;
+    if rerank > 0 {
+        let started = Instant::now();
+        draft = by_residues::rerank(engine, draft).await?;
+        draft.answer.explanation.rerank_ms = milliseconds_since(started);
+    }
+    draft.answer.hits.truncate(k);
+    if align {
+        draft = tokio::task::spawn_blocking(|| draft.aligned()).await.map_err(|_| EngineError::WorkerLost)?;
+    }
+    Ok(draft.answer)
+}
+
+impl Draft {
+    /// With the alignment of each hit that has a sequence, if the query has one.
+    fn aligned(mut self) -> Self {
+        if let Some(query) = &self.query_sequence {
+            for hit in &mut self.answer.hits {
+                let target = hit.record.sequence.as_deref();
+                hit.alignment = target.and_then(|target| align_locally(query, target, self.n_residues));
+            }
+        }
+        self
+    }
 }
 
 fn milliseconds_since(start: Instant) -> f64 {
@@ -149,28 +189,26 @@ fn look_up(
     request: &SearchRequest,
     encoded: Option<EncodedQuery>,
     encode_ms: f64,
-) -> Result<SearchAnswer, EngineError> {
+) -> Result<Draft, EngineError> {
     let started = Instant::now();
     let (name, open) = engine.collection(request.collection.as_deref(), request.target)?;
     let collection = &*open.collection;
     let located = locate(engine, Searched { name, collection }, &request.query, encoded)?;
     // The record itself may be among its neighbours, so one more is asked for.
-    let k = request.k.saturating_add(usize::from(located.exclude.is_some()));
+    let n_wanted = request.k.max(request.rerank);
+    let k = n_wanted.saturating_add(usize::from(located.exclude.is_some()));
     let params = SearchParams { exact: request.exact, ..SearchParams::new(k) };
     let found = collection.search(&located.space, &located.vector, &params)?;
-    let align = |record: &Record| {
-        let (query, target) = (located.sequence.as_deref()?, record.sequence.as_deref()?);
-        request.align.then(|| align_locally(query, target, open.n_residues)).flatten()
-    };
     let hits = found
         .into_iter()
         .filter(|hit| located.exclude.as_ref() != Some(&hit.record.id))
-        .take(request.k)
+        .take(n_wanted)
         .enumerate()
         .map(|(index, hit)| SearchHit {
             rank: index + 1,
             cosine: hit.cosine,
-            alignment: align(hit.record),
+            rerank_score: None,
+            alignment: None,
             record: hit.record.clone(),
         })
         .collect();
@@ -180,10 +218,12 @@ fn look_up(
         n_records: collection.len(),
         encode_ms,
         search_ms: milliseconds_since(started),
+        rerank_ms: 0.0,
     };
     let (collection, target) = (name.to_owned(), open.target);
     let (long, residues) = (located.long, located.residues);
-    Ok(SearchAnswer { collection, target, explanation, hits, long, residues })
+    let answer = SearchAnswer { collection, target, explanation, hits, long, residues };
+    Ok(Draft { answer, query_sequence: located.sequence, n_residues: open.n_residues })
 }
 
 pub(crate) fn locate(

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 use ndarray::{Array2, ArrayView2};
-use protext_core::{Modality, RowKind};
+use protext_core::Modality;
 use protext_engine::eval::{
     CathDomain, CathTable, HomologyMetrics, HomologyQueries, MMSEQS_HINT, from_ranked_lists, from_vectors,
     mmseqs_ranked_lists,
@@ -68,7 +68,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let queries = HomologyQueries::new(&table.domains, &selected)?;
     let embedder = wiring::start_embedder(&args.model, true)?;
     let space = output_space(&embedder, true)?.to_string();
-    let rows = embed_domains(&embedder, &args.data, &table.domains, true)?;
+    let rows = embed_domains(&embedder, &args.data, &table.domains)?;
     let raw = unit_rows(rows.pooled);
     let mmseqs = if args.no_mmseqs { None } else { mmseqs(&table.domains, &queries)? };
     let measured = embedder.joint_spaces().zip(&rows.joint);
@@ -91,33 +91,24 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Rows of every domain, in order.
-pub(crate) struct DomainRows {
-    pub(crate) pooled: Array2<f32>,
-    /// Empty if the encoder has none.
-    pub(crate) statistics: Array2<f32>,
-    /// One matrix a joint space of the embedder; empty unless asked for.
-    pub(crate) joint: Vec<Array2<f32>>,
+struct DomainRows {
+    pooled: Array2<f32>,
+    /// One matrix a joint space of the embedder.
+    joint: Vec<Array2<f32>>,
 }
 
-pub(crate) fn embed_domains(
-    embedder: &Embedder,
-    data: &Path,
-    domains: &[CathDomain],
-    joint: bool,
-) -> anyhow::Result<DomainRows> {
+fn embed_domains(embedder: &Embedder, data: &Path, domains: &[CathDomain]) -> anyhow::Result<DomainRows> {
     let stop: &AtomicBool = interrupt::flag()?;
     let total = domains.iter().map(|domain| domain.sequence.len() as u64).sum();
     let bar = progress::residues(Some(total), "embedding domains");
-    let dim = |space: Option<&protext_core::Space>| space.map_or(0, |space| space.dim);
-    let dims = [embedder.encoder_space().dim, dim(embedder.encoder().space(RowKind::LayerStatistics))];
-    let mut flat: [Vec<f32>; 2] = dims.map(|dim| Vec::with_capacity(dim * domains.len()));
+    let mut pooled = Vec::with_capacity(embedder.encoder_space().dim * domains.len());
     let mut by_space: Vec<Vec<f32>> = embedder.joint_spaces().map(|_| Vec::new()).collect();
     let record = |(index, domain): (usize, &CathDomain)| {
         let payload = Payload::Sequence(domain.sequence.clone());
         Ok(InputRecord::new(index as u64 + 1, domain.id.clone(), payload))
     };
     let records = domains.iter().enumerate().map(record);
-    let settings: EmbedRecordsSettings = RecordArgs::default().settings(Modality::Protein, false, joint);
+    let settings: EmbedRecordsSettings = RecordArgs::default().settings(Modality::Protein, false, true);
     embed_records(
         embedder,
         &data.display().to_string(),
@@ -129,8 +120,7 @@ pub(crate) fn embed_domains(
             }
             let record = outcome?;
             bar.inc(record.content.len() as u64);
-            flat[0].extend_from_slice(record.encoded.pooled.as_slice());
-            flat[1].extend(record.encoded.statistics.iter().flat_map(|row| row.as_slice()));
+            pooled.extend_from_slice(record.encoded.pooled.as_slice());
             for (values, vector) in by_space.iter_mut().zip(&record.joint) {
                 values.extend_from_slice(vector.as_slice());
             }
@@ -138,21 +128,18 @@ pub(crate) fn embed_domains(
         },
     )?;
     bar.finish_and_clear();
-    let [pooled, statistics] = flat;
     let matrix = |values, dim| Array2::from_shape_vec((domains.len(), dim), values);
     Ok(DomainRows {
-        pooled: matrix(pooled, dims[0])?,
-        statistics: matrix(statistics, dims[1])?,
+        pooled: matrix(pooled, embedder.encoder_space().dim)?,
         joint: embedder
             .joint_spaces()
             .zip(by_space)
-            .filter(|_| joint)
             .map(|(space, values)| matrix(values, space.dim))
             .collect::<Result<_, _>>()?,
     })
 }
 
-pub(crate) fn unit_rows(mut rows: Array2<f32>) -> Array2<f32> {
+fn unit_rows(mut rows: Array2<f32>) -> Array2<f32> {
     for mut row in rows.rows_mut() {
         let norm = row.dot(&row).sqrt().max(f32::MIN_POSITIVE);
         row /= norm;

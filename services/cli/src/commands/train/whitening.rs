@@ -12,13 +12,16 @@ use ndarray::{Array2, Axis};
 use protext_core::card::{CardData, ProjectionCard};
 use protext_core::{Modality, RowKind, Space};
 use protext_engine::Embedder;
+use protext_engine::cached_rows::NamedContent;
 use protext_engine::eval::{CathTable, HomologyQueries};
+use protext_engine::input::Payload;
 use protext_registry::Cache;
 use protext_registry::cache::sha256_of;
 use protext_train::{Whitening, WhiteningSettings};
 
 use crate::commands::embed::{RecordArgs, embed_file};
-use crate::commands::eval::homology::{embed_domains, score};
+use crate::commands::eval::homology::score;
+use crate::commands::pair_rows::rows;
 use crate::fault::UsageError;
 use crate::interrupt;
 use crate::wiring::{self, ModelArgs};
@@ -78,7 +81,12 @@ fn fit_on_domains(embedder: &Embedder, data: &Path, args: &Args) -> anyhow::Resu
     let fitted_on = table.in_split(data, &args.split)?;
     let queries = HomologyQueries::new(&table.domains, &table.in_split(data, &args.validate)?)?;
     statistics_space(embedder)?;
-    let rows = embed_domains(embedder, data, &table.domains, false)?.statistics;
+    let records = table.domains.iter().map(|domain| NamedContent {
+        id: domain.id.clone(),
+        payload: Payload::Sequence(domain.sequence.clone()),
+    });
+    let records: Vec<NamedContent> = records.collect();
+    let rows = rows(embedder, RowKind::LayerStatistics, &records, "embedding domains")?;
     let chosen: Vec<usize> = (0..fitted_on.len()).filter(|&row| fitted_on[row]).collect();
     let training = rows.select(Axis(0), &chosen);
     let fitted = fit(embedder, &training, (args.components, args.shrinkage))?;
