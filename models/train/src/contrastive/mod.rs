@@ -9,6 +9,7 @@ mod adamw;
 mod calibrate;
 mod checkpoint;
 mod error;
+mod hubs;
 mod loss;
 mod ranks;
 mod run;
@@ -57,6 +58,8 @@ pub struct ContrastiveSettings {
     pub sentence_dropout: f32,
     /// Deviation of the noise added to whitened rows in training, whose own deviation is 1.
     pub noise: f32,
+    /// Nearest training vectors by which hubs are told and corrected; 0 corrects none.
+    pub hub_neighbours: usize,
     /// Batches of extra pairs for each batch of training pairs, where there are extra pairs.
     pub extra_share: f64,
     /// Pairs of towers; their vectors are joined, and cosines are their mean.
@@ -85,6 +88,7 @@ impl Default for ContrastiveSettings {
             sentence_dropout: 0.3,
             noise: 0.0,
             extra_share: 1.0,
+            hub_neighbours: 30,
             n_members: 1,
             shrinkage: 0.3,
             seed: 0,

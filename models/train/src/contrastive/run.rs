@@ -12,7 +12,8 @@ use rand::{Rng, SeedableRng};
 
 use super::checkpoint::{Checkpoint, RunState};
 use super::error::TrainError;
-use super::loss::{info_nce, targets};
+use super::hubs::{HubCorrection, Side};
+use super::loss::{info_nce, partners};
 use super::ranks::{mean_reciprocal_rank, ranks};
 use super::texts::{drop_sentences, mean_rows};
 use super::tower::{Tower, TowerShape};
@@ -20,6 +21,8 @@ use super::weights::TowerWeights;
 use super::{ContrastiveSettings, Epoch, Pairs, Trained, adamw::AdamW};
 use crate::whitening::{Whitening, WhiteningSettings, first_not_finite};
 
+/// Training vectors that hubs are told by.
+const MAX_REFERENCES: usize = 2048;
 /// The inverse temperature is kept below this. Source: CLIP.
 const MAX_SCALE: f32 = 100.0;
 
@@ -67,7 +70,31 @@ pub fn train(
     let towers = towers.filter(|towers| towers.len() == settings.n_members).ok_or_else(stopped)?;
     let (protein, text): (Vec<_>, Vec<_>) = towers.into_iter().unzip();
     let epochs = members.into_iter().flat_map(|(_, epochs, _)| epochs).collect();
-    Ok(Trained { protein: TowerWeights::join(protein), text: TowerWeights::join(text), epochs })
+    let (protein, text) = (TowerWeights::join(protein), TowerWeights::join(text));
+    let (protein, text) = correct_hubs(protein, text, training, settings)?;
+    Ok(Trained { protein, text, epochs })
+}
+
+/// Each tower learns how near its vectors are to the training vectors of the other.
+fn correct_hubs(
+    protein: TowerWeights,
+    text: TowerWeights,
+    training: &Pairs,
+    settings: &ContrastiveSettings,
+) -> Result<(TowerWeights, TowerWeights), TrainError> {
+    if settings.hub_neighbours == 0 {
+        return Ok((protein, text));
+    }
+    let n_references = training.len().min(MAX_REFERENCES);
+    let rows: Vec<usize> = (0..n_references).map(|i| i * training.len() / n_references).collect();
+    let chosen = training.select(&rows);
+    let proteins = protein.apply(&chosen.proteins.view())?;
+    let texts = text.apply(&chosen.text_rows().view())?;
+    let n_nearest = settings.hub_neighbours.min(n_references);
+    Ok((
+        protein.with_hub_correction(HubCorrection::new(Side::Protein, &texts, n_nearest)),
+        text.with_hub_correction(HubCorrection::new(Side::Text, &proteins, n_nearest)),
+    ))
 }
 
 /// Hears of every epoch, from one thread at a time; false ends the run.
@@ -227,7 +254,7 @@ impl<'a> Run<'a> {
             number,
             loss,
             validation_mrr,
-            temperature: 1.0 / f64::from(self.scale()?.to_scalar::<f32>()?),
+            temperature: 1.0 / f64::from(self.scale()?),
             learning_rate: self.learning_rate(self.state.optimizer.n_steps()),
             is_best: validation_mrr > best,
         };
@@ -279,15 +306,15 @@ impl<'a> Run<'a> {
         let texts = project(&self.towers[1], &texts)?;
         let of_batch = |keys: &[u32]| batch.iter().map(|&row| keys[row as usize]).collect::<Vec<_>>();
         let (protein_keys, text_keys) = (of_batch(&part.pairs.protein_keys), of_batch(&part.pairs.text_keys));
-        let targets = targets(&protein_keys, &text_keys, rows.device())?;
-        let loss = info_nce(&proteins, &texts, &self.scale()?, &targets)?;
+        let partners = partners(&protein_keys, &text_keys);
+        let loss = info_nce(&proteins, &texts, self.log_scale.as_tensor(), MAX_SCALE, &partners)?;
         let learning_rate = self.learning_rate(self.state.optimizer.n_steps());
-        self.state.optimizer.step(&loss.backward()?, learning_rate)?;
-        Ok(f64::from(loss.to_scalar::<f32>()?))
+        self.state.optimizer.step(&loss.to_differentiate.backward()?, learning_rate)?;
+        Ok(loss.value)
     }
 
-    fn scale(&self) -> Result<Tensor, TrainError> {
-        Ok(self.log_scale.as_tensor().exp()?.minimum(MAX_SCALE)?)
+    fn scale(&self) -> Result<f32, TrainError> {
+        Ok(self.log_scale.as_tensor().to_scalar::<f32>()?.exp().min(MAX_SCALE))
     }
 
     /// Linear warm-up, then half a cosine down to zero.

@@ -11,6 +11,7 @@ use ndarray::{Array1, Array2, ArrayView2, Axis};
 use protext_graph::{Dim, ElementType, GraphBuilder, LayerNorm, Linear, Value};
 
 use super::error::TrainError;
+use super::hubs::HubCorrection;
 use super::tower::{NORM_EPSILON, Tower};
 use crate::whitening::Whitening;
 
@@ -19,6 +20,7 @@ use crate::whitening::Whitening;
 pub struct TowerWeights {
     whitening: Whitening,
     members: Vec<Member>,
+    hubs: Option<HubCorrection>,
 }
 
 /// `unit_norm(last(... norm(gelu(x * weight + bias)) ...))` of a whitened row `x`.
@@ -67,7 +69,7 @@ impl TowerWeights {
         });
         let hidden = hidden.collect::<Result<_, TrainError>>()?;
         let member = Member { hidden, last: dense(4 * n_hidden)? };
-        Ok(Self { whitening: whitening.clone(), members: vec![member] })
+        Ok(Self { whitening: whitening.clone(), members: vec![member], hubs: None })
     }
 
     /// Joins towers over the same whitened rows; there is at least one.
@@ -75,6 +77,11 @@ impl TowerWeights {
         let mut joined = towers.remove(0);
         joined.members.extend(towers.into_iter().flat_map(|tower| tower.members));
         joined
+    }
+
+    /// The same tower, its hubs corrected.
+    pub(super) fn with_hub_correction(self, hubs: HubCorrection) -> Self {
+        Self { hubs: Some(hubs), ..self }
     }
 
     /// Components of a row that it takes.
@@ -86,7 +93,8 @@ impl TowerWeights {
     /// Components of the shared space.
     #[must_use]
     pub fn dim(&self) -> usize {
-        self.members.iter().map(|member| member.last.bias.len()).sum()
+        let joined = self.members.iter().map(|member| member.last.bias.len()).sum();
+        if self.hubs.is_some() { HubCorrection::corrected_dim(joined) } else { joined }
     }
 
     /// Rows `[n, inputs]` to unit rows `[n, dim]`, as the ONNX file gives them.
@@ -100,7 +108,7 @@ impl TowerWeights {
         let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
         let mut joined = ndarray::concatenate(Axis(1), &views).expect("as many rows in every part");
         joined /= (self.members.len() as f32).sqrt();
-        Ok(joined)
+        Ok(self.hubs.as_ref().map(|hubs| hubs.apply(&joined.view())).unwrap_or(joined))
     }
 
     /// Writes the tower: input `rows` `[batch, inputs]`, output `vectors` `[batch, dim]` of unit norm.
@@ -119,7 +127,10 @@ impl TowerWeights {
             members.map(|(index, member)| member.build(&mut graph, &white, index + 1)).collect();
         graph.set_scope("joined");
         let joined = graph.concat(&parts, -1);
-        let vectors = graph.unit_norm(&joined);
+        let mut vectors = graph.unit_norm(&joined);
+        if let Some(hubs) = &self.hubs {
+            vectors = hubs.build(&mut graph, &vectors);
+        }
         graph.output("vectors", &vectors, ElementType::Float32, [Dim::from("batch"), self.dim().into()]);
         Ok(graph.finish()?.write(path, &protext_graph::WriteOptions::default())?.model)
     }
@@ -178,7 +189,7 @@ fn linear(graph: &mut GraphBuilder<'_>, scope: &str, layer: &DenseLayer) -> Line
 }
 
 /// A matrix of float16 values, kept as such.
-fn halves(graph: &mut GraphBuilder<'_>, name: &str, matrix: &Array2<f32>) -> Value {
+pub(super) fn halves(graph: &mut GraphBuilder<'_>, name: &str, matrix: &Array2<f32>) -> Value {
     let (n_inputs, n_outputs) = matrix.dim();
     let values: Vec<f16> = matrix.iter().map(|&value| f16::from_f32(value)).collect();
     let values = graph.f16(name, [n_inputs, n_outputs], values);
