@@ -13,7 +13,9 @@ pub mod gene_text;
 pub mod go;
 mod input;
 mod refseq;
+mod table;
 pub mod uniprot;
+mod wrapped;
 
 pub use error::TextError;
 pub use function_sentences::function_sentences;

@@ -9,6 +9,7 @@ use super::id::GoId;
 use super::{obo, table};
 use crate::error::TextError;
 use crate::input::Input;
+use crate::table::Table;
 
 /// The three parts of the ontology.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -117,19 +118,19 @@ impl Ontology {
     /// # Errors
     /// As [`Ontology::open`].
     pub fn from_table(bytes: impl Read + Send + 'static, name: &str) -> Result<Self, TextError> {
-        let mut input = Input::new(bytes, name.to_owned())?;
-        let mut header = String::new();
-        input.next_line(&mut header)?;
-        Self::build(table::read(&mut input, &header)?, &input)
+        let mut table = Table::read(Input::new(bytes, name.to_owned())?)?;
+        Self::build(table::read(&mut table)?, table.input())
     }
 
     fn read(mut input: Input) -> Result<Self, TextError> {
         let mut first = String::new();
         input.begin_record();
         input.next_line(&mut first)?;
-        let draft = if first.split('\t').any(|column| column == "go_id") {
-            table::read(&mut input, &first)?
-        } else if first.starts_with("format-version:") || first.starts_with('[') || first.starts_with('!') {
+        if first.split('\t').any(|column| column.trim() == "go_id") {
+            let mut table = Table::with_header(input, &first);
+            return Self::build(table::read(&mut table)?, table.input());
+        }
+        let draft = if first.starts_with("format-version:") || first.starts_with('[') || first.starts_with('!') {
             obo::read(&mut input, Some(first))?
         } else {
             let found = format!("{:?}", first.chars().take(40).collect::<String>());
