@@ -95,14 +95,14 @@ impl<'a> Row<'a> {
         self.filled(Some(column)).ok_or_else(|| self.bad(column, "is empty; every row needs one"))
     }
 
-    /// The cell as a list, parsed; `;`, `,`, `|` and spaces stand between values.
+    /// The cell as a list, parsed; `;`, `,` or `|` stands between values.
     pub(crate) fn list<T: std::str::FromStr>(&self, column: Option<usize>) -> Result<Vec<T>, TextError>
     where
         T::Err: std::fmt::Display,
     {
         let Some(column) = column else { return Ok(Vec::new()) };
         let values =
-            self.cells[column].split([';', ',', '|', ' ']).map(str::trim).filter(|value| !value.is_empty());
+            self.cells[column].split([';', ',', '|']).map(str::trim).filter(|value| !value.is_empty());
         values.map(|value| value.parse().map_err(|error: T::Err| self.bad(column, error))).collect()
     }
 
@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn columns_are_found_by_any_of_their_names() {
         let mut table =
-            Table::read(input(b"Symbol\tEntrez_ID\tgo\r\n TP53 \t7157\tGO:0003677; GO:0005634\r\n\n")).unwrap();
+            Table::read(input(b"Symbol\tEntrez_ID\tgo\r\n TP53 \t7157\tGO:0003677; GO:0005634\r\n\n"))
+                .unwrap();
         assert_eq!(table.column(&["gene_id", "entrez_id"]), Some(1));
         let missing = table.needed(&["summary", "text"]).unwrap_err().to_string();
         assert!(

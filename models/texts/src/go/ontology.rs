@@ -130,13 +130,14 @@ impl Ontology {
             let mut table = Table::with_header(input, &first);
             return Self::build(table::read(&mut table)?, table.input());
         }
-        let draft = if first.starts_with("format-version:") || first.starts_with('[') || first.starts_with('!') {
-            obo::read(&mut input, Some(first))?
-        } else {
-            let found = format!("{:?}", first.chars().take(40).collect::<String>());
-            let known = "go-basic.obo, or a table whose header names go_id";
-            return Err(TextError::UnknownFormat { input: input.name().to_owned(), found, known });
-        };
+        let draft =
+            if first.starts_with("format-version:") || first.starts_with('[') || first.starts_with('!') {
+                obo::read(&mut input, Some(first))?
+            } else {
+                let found = format!("{:?}", first.chars().take(40).collect::<String>());
+                let known = "go-basic.obo, or a table whose header names go_id";
+                return Err(TextError::UnknownFormat { input: input.name().to_owned(), found, known });
+            };
         Self::build(draft, &input)
     }
 
