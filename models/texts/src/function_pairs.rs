@@ -11,7 +11,7 @@ mod proteins;
 use std::collections::HashMap;
 
 pub use choose::PairChoice;
-pub use proteins::{Protein, ProteinFile};
+pub use proteins::{Protein, ProteinFile, ProteinSet};
 
 use crate::enzyme::Enzyme;
 use crate::error::TextError;

@@ -7,8 +7,10 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::error::TextError;
+use crate::fetch::GeneSummary;
 use crate::gene_text::{GeneRecord, GoAnnotation};
 use crate::go::{GoId, Ontology};
+use crate::input::Input;
 use crate::table::Table;
 
 const ID: [&str; 6] = ["entrez_id", "gene_id", "ncbi_gene_id", "ncbi_id", "entrez", "id"];
@@ -68,6 +70,36 @@ impl Gene {
             (false, false, true) => "go",
             (false, false, false) => "symbol",
         }
+    }
+}
+
+impl From<GeneSummary> for Gene {
+    fn from(gene: GeneSummary) -> Self {
+        Self { id: gene.gene_id.to_string(), record: gene.into(), ..Self::default() }
+    }
+}
+
+/// Gene ids out of a file with one a line; a first line that names the column, and blank ones, are passed over. Of a
+/// table the first column counts.
+///
+/// # Errors
+/// [`TextError`] naming file, line and rule.
+pub fn read_gene_ids(path: &Path) -> Result<Vec<u64>, TextError> {
+    let mut input = Input::open(path)?;
+    let (mut ids, mut line, mut is_first) = (Vec::new(), String::new(), true);
+    loop {
+        input.begin_record();
+        if !input.next_line(&mut line)? {
+            return Ok(ids);
+        }
+        let value = line.split('\t').next().unwrap_or_default().trim();
+        let is_name = std::mem::take(&mut is_first) && ID.contains(&value.to_ascii_lowercase().as_str());
+        if value.is_empty() || is_name {
+            continue;
+        }
+        let start: String = value.chars().take(40).collect();
+        let rule = || format!("{start:?} is no NCBI Gene id; write one number a line, such as 7157");
+        ids.push(value.parse().map_err(|_| input.bad_line(rule()))?);
     }
 }
 
@@ -234,6 +266,19 @@ mod tests {
         assert_eq!(summaries.of_gene(&without[0]), None);
         summaries.add(Some("9"), Some("A"), "Cuts.");
         assert_eq!(summaries.of_gene(&without[0]), Some("Cuts."));
+    }
+
+    #[test]
+    fn ids_are_read_with_or_without_their_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ids.txt");
+        for text in ["7157\n1\n", "entrez_id\tsymbol\n7157\tTP53\n\n1\tA1BG\n"] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(read_gene_ids(&path).unwrap(), [7157, 1]);
+        }
+        std::fs::write(&path, "7157\nTP53\n").unwrap();
+        let error = read_gene_ids(&path).unwrap_err().to_string();
+        assert!(error.contains("ids.txt, line 2") && error.contains("TP53"), "{error}");
     }
 
     #[test]

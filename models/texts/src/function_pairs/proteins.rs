@@ -1,6 +1,7 @@
 //! Proteins of a table: accession, sequence, and to which relatives they belong.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use crate::error::TextError;
 use crate::go::annotations::ACCESSION;
@@ -76,6 +77,51 @@ impl Iterator for ProteinFile {
     }
 }
 
+/// The proteins of several tables, and why others are not among them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProteinSet {
+    /// In the order of the tables; the first row of an accession counts.
+    pub proteins: Vec<Protein>,
+    /// Rows of accessions that were read before.
+    pub n_duplicates: usize,
+    /// Rows without a sequence.
+    pub n_without_sequence: usize,
+    /// Rows with a longer sequence than was asked for.
+    pub n_too_long: usize,
+    /// Tables that do not say which proteins are relatives.
+    pub without_clusters: Vec<PathBuf>,
+}
+
+impl ProteinSet {
+    /// Reads tables; `max_len` is the longest sequence to take, in residues.
+    ///
+    /// # Errors
+    /// The first error of a table.
+    pub fn read(paths: &[PathBuf], max_len: Option<usize>) -> Result<Self, TextError> {
+        let mut set = Self::default();
+        let mut seen = HashSet::new();
+        for path in paths {
+            let file = ProteinFile::open(path)?;
+            if !file.has_clusters() {
+                set.without_clusters.push(path.clone());
+            }
+            for protein in file {
+                let protein = protein?;
+                if !seen.insert(protein.accession.clone()) {
+                    set.n_duplicates += 1;
+                } else if protein.sequence.is_empty() {
+                    set.n_without_sequence += 1;
+                } else if max_len.is_some_and(|max_len| protein.sequence.len() > max_len) {
+                    set.n_too_long += 1;
+                } else {
+                    set.proteins.push(protein);
+                }
+            }
+        }
+        Ok(set)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +141,26 @@ mod tests {
         assert!(error.contains("p.tsv, line 2: accession"), "{error}");
         std::fs::write(&path, "name\tsequence\n").unwrap();
         assert!(ProteinFile::open(&path).unwrap_err().to_string().contains("\"accession\""));
+    }
+
+    #[test]
+    fn each_protein_is_taken_once_and_others_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let one = file("one.tsv", "accession\tsequence\tcluster30\nA\tMK\ta\nB\tMKVLA\ta\nC\t\ta\n");
+        let two = file("two.tsv", "id\tseq\nA\tMV\nD\tMMM\n");
+        let set = ProteinSet::read(&[one, two.clone()], Some(3)).unwrap();
+        let taken: Vec<_> = set
+            .proteins
+            .iter()
+            .map(|protein| (protein.accession.as_str(), protein.sequence.as_str()))
+            .collect();
+        assert_eq!(taken, [("A", "MK"), ("D", "MMM")]);
+        assert_eq!((set.n_duplicates, set.n_without_sequence, set.n_too_long), (1, 1, 1));
+        assert_eq!(set.without_clusters, [two]);
     }
 }

@@ -87,6 +87,16 @@ impl ProteinTerms {
         self.terms.get(accession).into_iter().flatten().copied()
     }
 
+    /// Adds the terms and counts of another file.
+    pub fn add(&mut self, other: Self) {
+        for (accession, ids) in other.terms {
+            self.terms.entry(accession).or_default().extend(ids);
+        }
+        self.n_not += other.n_not;
+        self.n_other_evidence += other.n_other_evidence;
+        self.n_other_proteins += other.n_other_proteins;
+    }
+
     /// Number of proteins with a term.
     #[must_use]
     pub fn n_proteins(&self) -> usize {
@@ -242,8 +252,10 @@ mod tests {
     fn a_table_gives_the_terms_of_all_its_columns() {
         let table =
             b"accession\tgo_mf\tgo_cc\nP1\tGO:0000002;GO:0000001\tGO:0000003\nP2\t\t\nQ9\tGO:0000001\t\n";
-        let terms = read(table, &[]).unwrap();
+        let mut terms = read(table, &[]).unwrap();
         assert_eq!((ids(&terms, "P1"), terms.n_proteins()), (vec![1, 2, 3], 1));
+        terms.add(read(gaf().replace("GO:0000002", "GO:0000007").as_bytes(), &[]).unwrap());
+        assert_eq!((ids(&terms, "P1"), terms.n_other_proteins), (vec![1, 2, 3, 7], 2));
     }
 
     #[test]

@@ -23,6 +23,16 @@ pub enum Namespace {
 }
 
 impl Namespace {
+    /// As files write it, such as `molecular_function`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MolecularFunction => "molecular_function",
+            Self::BiologicalProcess => "biological_process",
+            Self::CellularComponent => "cellular_component",
+        }
+    }
+
     /// In words, for texts.
     #[must_use]
     pub fn words(self) -> &'static str {
