@@ -379,7 +379,7 @@ async fn what_is_fetched_is_kept_and_not_asked_for_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failed_fetches_leave_nothing_and_say_why() {
     let folder = Folder::new();
-    let nonsense = Server::start(|_| Reply::new(200, "<html>maintenance</html>")).await;
+    let nonsense = Server::start(|_| Reply::new(200, "maintenance")).await;
     let refusing = Server::start(|_| Reply::new(400, "bad query")).await;
     for (server, code, says) in [(&nonsense, 1, "cannot be read"), (&refusing, 2, "status 400")] {
         for args in [&["proteins", "--fetch", "q"][..], &["genes", "--fetch", "9606"], &["go", "--fetch"]] {

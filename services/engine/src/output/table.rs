@@ -163,6 +163,12 @@ impl TableWriter {
         Ok(())
     }
 
+    /// Rows so far.
+    #[must_use]
+    pub fn n_rows(&self) -> u64 {
+        self.n_rows
+    }
+
     /// Completes the file and gives it its name.
     ///
     /// # Errors

@@ -108,18 +108,18 @@ fn told(source: &str) -> &'static str {
 
 /// What NCBI says, if it is to be asked.
 fn fetch(args: &Args, table: &mut TextTable) -> anyhow::Result<Vec<GeneSummary>> {
-    let question = match (args.fetch, &args.ids) {
+    let ids = args.ids.as_deref().map(read_gene_ids).transpose()?;
+    let question = match (args.fetch, &ids) {
         (Some(taxon), _) => format!("ncbi taxon {taxon}"),
-        (None, Some(path)) => format!("ncbi ids {:?}", read_gene_ids(path)?),
+        (None, Some(ids)) => format!("ncbi ids {ids:?}"),
         (None, None) => return Ok(Vec::new()),
     };
     let fetching = Fetching::start(&args.fetching, &question)?;
     let (mut genes, mut n_unknown) = (Vec::new(), 0);
     fetching.run(async {
-        let ids = match (args.fetch, &args.ids) {
-            (Some(taxon), _) => fetching.fetcher.gene_ids(taxon).await?,
-            (None, Some(path)) => read_gene_ids(path)?,
-            (None, None) => Vec::new(),
+        let ids = match args.fetch {
+            Some(taxon) => fetching.fetcher.gene_ids(taxon).await?,
+            None => ids.unwrap_or_default(),
         };
         let mut pages = fetching.fetcher.gene_summaries(&ids);
         while let Some(page) = pages.next_page().await? {

@@ -89,7 +89,7 @@ impl TextTable {
         bar.finish_and_clear();
         let told =
             |counts: &[Count]| counts.iter().for_each(|count| eprintln!("{}: {}", count.what, count.n));
-        if bar.position() == 0 {
+        if writer.n_rows() == 0 {
             told(&left_out);
             let message = "no row is left to write; the counts above say why, and nothing was written";
             return Err(UsageError(message.to_owned()).into());
