@@ -100,6 +100,23 @@ impl Input {
 
     /// The next line without its end, in `line`; false at the end of the stream.
     pub(crate) fn next_line(&mut self, line: &mut String) -> Result<bool, TextError> {
+        let not_utf8 = |input: &Self| TextError::NotUtf8 { input: input.name.clone(), line: input.line };
+        self.line_of(line, |input, bytes| String::from_utf8(bytes).map_err(|_| not_utf8(input)))
+    }
+
+    /// As [`Input::next_line`]; a line that is not UTF-8 is taken for Latin-1, where every byte is a character.
+    pub(crate) fn next_line_latin1(&mut self, line: &mut String) -> Result<bool, TextError> {
+        let latin1 = |bytes: &[u8]| bytes.iter().copied().map(char::from).collect();
+        self.line_of(line, |_, bytes| {
+            Ok(String::from_utf8(bytes).unwrap_or_else(|error| latin1(error.as_bytes())))
+        })
+    }
+
+    fn line_of(
+        &mut self,
+        line: &mut String,
+        decode: impl FnOnce(&Self, Vec<u8>) -> Result<String, TextError>,
+    ) -> Result<bool, TextError> {
         let mut bytes = std::mem::take(line).into_bytes();
         bytes.clear();
         match self.read_until(b'\n', &mut bytes) {
@@ -113,8 +130,7 @@ impl Input {
         if bytes.ends_with(b"\r") {
             bytes.pop();
         }
-        let text = String::from_utf8(bytes);
-        *line = text.map_err(|_| TextError::NotUtf8 { input: self.name.clone(), line: self.line })?;
+        *line = decode(self, bytes)?;
         if self.line == 1 && line.starts_with('\u{feff}') {
             line.remove(0);
         }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use protext_local_server::{Counter, Reply, Request, Server, bounded};
 use protext_texts::fetch::{ApiKey, FetchError, FetchEvent, FetchSettings, Fetcher};
-use support::{Counter, Log, Reply, Request, Server, bounded, chain, files_in};
+use support::{Log, chain, fetcher_of, files_in, settings_of};
 
 const KEY: &str = "c0ffee5ecret0123456789";
 const OBO: &str = "format-version: 1.2\n\n[Term]\nid: GO:0008150\nname: biological_process\nnamespace: biological_process\n";
@@ -65,7 +66,7 @@ fn gene_page(request: &Request) -> Reply {
 async fn a_search_follows_the_cursor_to_its_end() {
     let server = Server::start(search_page).await;
     let log = Log::default();
-    let settings = FetchSettings { contact: Some("me@example.org".to_owned()), ..server.settings() };
+    let settings = FetchSettings { contact: Some("me@example.org".to_owned()), ..settings_of(&server) };
     let fetcher = log.listen(Fetcher::new(settings).unwrap());
     assert_eq!(bounded(search(&fetcher)).await.unwrap(), ALL);
     let requests = server.requests();
@@ -101,7 +102,7 @@ async fn links_that_lead_elsewhere_or_in_a_circle_are_refused() {
             Reply::new(200, r#"{"results":[]}"#).header("Link", format!("<{}>; rel=\"next\"", link(request)))
         };
         let server = Server::start(answer).await;
-        let fetcher = Fetcher::new(server.settings()).unwrap();
+        let fetcher = Fetcher::new(settings_of(&server)).unwrap();
         let error = bounded(search(&fetcher)).await.unwrap_err();
         assert!(error.to_string().contains(problem), "{error}");
         assert_eq!(server.requests().len(), 1);
@@ -120,7 +121,7 @@ async fn a_busy_service_is_waited_for_as_long_as_it_asks() {
         })
         .await;
         let log = Log::default();
-        let fetcher = log.listen(Fetcher::new(server.settings()).unwrap());
+        let fetcher = log.listen(Fetcher::new(settings_of(&server)).unwrap());
         assert_eq!(bounded(search(&fetcher)).await.unwrap(), ALL);
         let waits = log.waits();
         assert!(
@@ -134,7 +135,7 @@ async fn a_busy_service_is_waited_for_as_long_as_it_asks() {
 #[tokio::test]
 async fn a_service_that_asks_for_more_patience_than_there_is_ends_the_fetch() {
     let server = Server::start(|_| Reply::new(503, "").header("Retry-After", "3600")).await;
-    let fetcher = Fetcher::new(server.settings()).unwrap();
+    let fetcher = Fetcher::new(settings_of(&server)).unwrap();
     let error = bounded(search(&fetcher)).await.unwrap_err();
     let FetchError::Busy { status: 503, n_tries: 1, retry_after_s: Some(3600), .. } = error else {
         panic!("{error}")
@@ -161,13 +162,13 @@ async fn failures_that_pass_are_tried_again_and_others_are_not() {
         })
         .await;
         let log = Log::default();
-        let fetcher = log.listen(Fetcher::new(server.settings()).unwrap());
+        let fetcher = log.listen(Fetcher::new(settings_of(&server)).unwrap());
         assert_eq!(bounded(search(&fetcher)).await.unwrap(), ALL, "failure {n}");
         assert_eq!((log.waits().len(), server.requests().len()), (2, 5), "failure {n}");
     }
     for status in [400, 401, 404, 301] {
         let server = Server::start(move |_| Reply::new(status, "bad query").header("Location", "/x")).await;
-        let error = bounded(search(&Fetcher::new(server.settings()).unwrap())).await.unwrap_err();
+        let error = bounded(search(&Fetcher::new(settings_of(&server)).unwrap())).await.unwrap_err();
         assert!(matches!(error, FetchError::Refused { .. } | FetchError::Protocol { .. }), "{error}");
         assert_eq!(server.requests().len(), 1, "{status}");
     }
@@ -177,14 +178,14 @@ async fn failures_that_pass_are_tried_again_and_others_are_not() {
 async fn a_service_that_never_answers_whole_ends_after_all_tries() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(|_| Reply::new(500, "")).await;
-    let error = bounded(search(&server.fetcher(folder.path()))).await.unwrap_err();
+    let error = bounded(search(&fetcher_of(&server, folder.path()))).await.unwrap_err();
     assert!(matches!(error, FetchError::Busy { status: 500, n_tries: 3, .. }), "{error}");
     let server = Server::start(|request| search_page(request).cut_after(20)).await;
-    let error = bounded(search(&server.fetcher(folder.path()))).await.unwrap_err();
+    let error = bounded(search(&fetcher_of(&server, folder.path()))).await.unwrap_err();
     assert!(matches!(error, FetchError::Transport { n_tries: 3, .. }), "{error}");
     assert_eq!(server.requests().len(), 3);
     let server = Server::start(|request| search_page(request).held()).await;
-    let settings = FetchSettings { read_timeout: Duration::from_millis(100), ..server.settings() };
+    let settings = FetchSettings { read_timeout: Duration::from_millis(100), ..settings_of(&server) };
     let error = bounded(search(&Fetcher::new(settings).unwrap())).await.unwrap_err();
     assert!(matches!(error, FetchError::Transport { n_tries: 3, .. }), "{error}");
     assert!(files_in(folder.path()).is_empty(), "no part of a page is kept");
@@ -204,7 +205,7 @@ async fn a_killed_fetch_goes_on_where_it_stopped() {
         search_page(request)
     })
     .await;
-    let fetcher = server.fetcher(folder.path());
+    let fetcher = fetcher_of(&server, folder.path());
     // Dropped in the middle of page 3.
     bounded(async {
         tokio::select! {
@@ -216,7 +217,7 @@ async fn a_killed_fetch_goes_on_where_it_stopped() {
     assert_eq!(server.requests().len(), 3);
     is_stuck.store(false, Ordering::SeqCst);
     let log = Log::default();
-    let fetcher = log.listen(server.fetcher(folder.path()));
+    let fetcher = log.listen(fetcher_of(&server, folder.path()));
     assert_eq!(bounded(search(&fetcher)).await.unwrap(), ALL);
     assert_eq!(server.requests().iter().map(n_page).collect::<Vec<_>>(), [1, 2, 3, 3]);
     let cached =
@@ -231,7 +232,7 @@ async fn a_killed_fetch_goes_on_where_it_stopped() {
 async fn a_damaged_page_is_fetched_again() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(search_page).await;
-    let fetcher = server.fetcher(folder.path());
+    let fetcher = fetcher_of(&server, folder.path());
     bounded(search(&fetcher)).await.unwrap();
     let pages = files_in(folder.path());
     assert_eq!(pages.len(), 3);
@@ -254,7 +255,7 @@ async fn an_answer_that_cannot_be_read_is_refused_and_not_kept() {
             _ => search_page(request),
         })
         .await;
-        let fetcher = server.fetcher(folder.path());
+        let fetcher = fetcher_of(&server, folder.path());
         let mut pages = fetcher.uniprot("q").unwrap();
         let error = bounded(pages.next_page()).await.unwrap_err();
         assert!(matches!(error, FetchError::Page { .. }), "{error}");
@@ -273,7 +274,7 @@ async fn answers_past_the_limit_are_refused_declared_or_not() {
     for is_chunked in [false, true] {
         let reply = if is_chunked { Reply::new(200, &long).chunked() } else { Reply::new(200, &long) };
         let server = Server::start(move |_| reply.clone()).await;
-        let settings = FetchSettings { max_response_bytes: 4000, ..server.settings() };
+        let settings = FetchSettings { max_response_bytes: 4000, ..settings_of(&server) };
         let error = bounded(search(&Fetcher::new(settings).unwrap())).await.unwrap_err();
         assert!(matches!(error, FetchError::TooLarge { limit_bytes: 4000, .. }), "{error}");
         assert_eq!(server.requests().len(), 1);
@@ -287,7 +288,7 @@ async fn pages_of_two_releases_are_not_mixed() {
         _ => search_page(request),
     })
     .await;
-    let error = bounded(search(&Fetcher::new(server.settings()).unwrap())).await.unwrap_err();
+    let error = bounded(search(&Fetcher::new(settings_of(&server)).unwrap())).await.unwrap_err();
     assert!(
         matches!(&error, FetchError::ReleaseChanged { before, now, .. } if before == "2026_01" && now == "2026_02")
     );
@@ -296,7 +297,7 @@ async fn pages_of_two_releases_are_not_mixed() {
 #[tokio::test]
 async fn genes_are_asked_for_by_two_hundreds_in_their_order() {
     let server = Server::start(gene_page).await;
-    let fetcher = Fetcher::new(server.settings()).unwrap();
+    let fetcher = Fetcher::new(settings_of(&server)).unwrap();
     let ids: Vec<u64> = (1..=450).rev().chain([7, 7]).collect();
     let mut pages = fetcher.gene_summaries(&ids);
     let mut genes = Vec::new();
@@ -321,7 +322,7 @@ async fn keyed(server: &Server, cache: &Path) -> (Log, Result<(), FetchError>) {
         cache: Some(cache.to_owned()),
         ncbi_api_key: Some(ApiKey::new(KEY)),
         read_timeout: Duration::from_millis(500),
-        ..server.settings()
+        ..settings_of(&server)
     };
     let fetcher = log.listen(Fetcher::new(settings).unwrap());
     assert!(!format!("{fetcher:?}").contains(KEY));
@@ -370,8 +371,10 @@ async fn pages_kept_with_one_key_serve_without_it() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(gene_page).await;
     keyed(&server, folder.path()).await.1.unwrap();
-    let page =
-        bounded(server.fetcher(folder.path()).gene_summaries(&[1, 2]).next_page()).await.unwrap().unwrap();
+    let page = bounded(fetcher_of(&server, folder.path()).gene_summaries(&[1, 2]).next_page())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(page.genes[1].symbol, "G2");
     assert_eq!(server.requests().len(), 1);
 }
@@ -385,7 +388,7 @@ async fn the_ontology_comes_through_a_redirect_and_is_kept() {
         _ => Reply::new(404, ""),
     })
     .await;
-    let fetcher = server.fetcher(folder.path());
+    let fetcher = fetcher_of(&server, folder.path());
     assert_eq!(bounded(fetcher.go_ontology()).await.unwrap().len(), 1);
     assert_eq!(bounded(fetcher.go_obo()).await.unwrap(), OBO.as_bytes());
     assert_eq!(server.requests().len(), 2);
@@ -394,11 +397,11 @@ async fn the_ontology_comes_through_a_redirect_and_is_kept() {
 #[tokio::test]
 async fn redirects_without_end_and_files_that_are_no_ontology_are_refused() {
     let server = Server::start(|_| Reply::new(302, "").header("Location", "/again")).await;
-    let error = bounded(Fetcher::new(server.settings()).unwrap().go_obo()).await.unwrap_err();
+    let error = bounded(Fetcher::new(settings_of(&server)).unwrap().go_obo()).await.unwrap_err();
     assert!(matches!(error, FetchError::Protocol { .. }), "{error}");
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(|_| Reply::new(200, &OBO[..60])).await;
-    let error = bounded(server.fetcher(folder.path()).go_obo()).await.unwrap_err();
+    let error = bounded(fetcher_of(&server, folder.path()).go_obo()).await.unwrap_err();
     assert!(matches!(error, FetchError::Page { .. }), "{error}");
     assert!(files_in(folder.path()).is_empty());
 }

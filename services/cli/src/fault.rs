@@ -10,6 +10,8 @@ use protext_index::{IndexError, SnapshotError};
 use protext_onnx::ModelError;
 use protext_registry::runtime::RuntimeError;
 use protext_registry::{CacheError, RegistryError, WheelError};
+use protext_texts::TextError;
+use protext_texts::fetch::FetchError;
 
 /// Wrong usage that the argument parser cannot see.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,10 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
 
 /// 2 where the input, a file or the machine's disk is at fault and the message says how to mend it, otherwise 1.
 pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
+    // A service that fails or answers nonsense is a failure, whatever reader refused its answer.
+    if let Some(fetch) = error.chain().find_map(|cause| cause.downcast_ref::<FetchError>()) {
+        return ExitCode::from(if is_input_of_fetch(fetch) { 2 } else { 1 });
+    }
     let is_input = error.chain().any(|cause| {
         cause.is::<UsageError>()
             || cause.is::<InputError>()
@@ -45,12 +51,24 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
             || cause.is::<SnapshotError>()
             || cause.is::<IndexError>()
             || cause.is::<CacheError>()
+            || cause.is::<TextError>()
             || cause.is::<ModelError>()
             || cause.is::<protext_engine::eval::EvalError>()
             || is_input_of_registry(cause)
             || cause.downcast_ref::<EngineError>().is_some_and(is_input_of_engine)
     });
     ExitCode::from(if is_input { 2 } else { 1 })
+}
+
+/// Settings, a query that the service refuses, a cache that cannot be written.
+fn is_input_of_fetch(error: &FetchError) -> bool {
+    matches!(
+        error,
+        FetchError::Setting { .. }
+            | FetchError::Refused { .. }
+            | FetchError::ReleaseChanged { .. }
+            | FetchError::Cache { .. }
+    )
 }
 
 /// Transparent variants hide what they hold from the chain, so they are looked into here.

@@ -27,8 +27,20 @@ pub(crate) fn bytes(what: &str) -> ProgressBar {
 /// Rows, queries or other things of a known number.
 pub(crate) fn count(total: u64, what: &str) -> ProgressBar {
     let bar = ProgressBar::new(total);
-    bar.set_style(style("{msg} {bar:30.cyan/dim} {pos}/{len}  {eta} left"));
+    bar.set_style(counted());
     bar.with_message(what.to_owned())
+}
+
+/// Rows or records of an unknown number.
+pub(crate) fn rows(what: &str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_style(style("{msg} {spinner} {pos}"));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar.with_message(what.to_owned())
+}
+
+/// How [`rows`] look once their number is known.
+pub(crate) fn counted() -> ProgressStyle {
+    style("{msg} {bar:30.cyan/dim} {pos}/{len}  {eta} left")
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -22,6 +22,7 @@ mod cache;
 mod error;
 mod fetcher;
 mod ncbi;
+mod ncbi_search;
 mod pace;
 mod progress;
 mod retry;

@@ -1,4 +1,4 @@
-//! The Gene Ontology: terms, merged ids, ancestors.
+//! The Gene Ontology: terms, merged ids, ancestors, and which proteins have which terms.
 //!
 //! Two files hold it: `go-basic.obo` of the GO project, and the table `go_terms.tsv.gz` with one term a line. Both give
 //! the same [`Ontology`], in memory (about 50,000 terms, 30 MB). `gene_text` takes names and definitions from here, and
@@ -14,10 +14,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub(crate) mod annotations;
+mod choice;
 mod id;
 mod obo;
 mod ontology;
 mod table;
 
+pub use annotations::{EvidenceCode, ProteinTerms};
+pub use choice::{ChosenTerms, ResolvedTerms, TermChoice};
 pub use id::{GoId, GoIdError};
 pub use ontology::{Namespace, Ontology, Status, Term};

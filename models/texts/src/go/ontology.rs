@@ -9,6 +9,7 @@ use super::id::GoId;
 use super::{obo, table};
 use crate::error::TextError;
 use crate::input::Input;
+use crate::table::Table;
 
 /// The three parts of the ontology.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +23,16 @@ pub enum Namespace {
 }
 
 impl Namespace {
+    /// As files write it, such as `molecular_function`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MolecularFunction => "molecular_function",
+            Self::BiologicalProcess => "biological_process",
+            Self::CellularComponent => "cellular_component",
+        }
+    }
+
     /// In words, for texts.
     #[must_use]
     pub fn words(self) -> &'static str {
@@ -117,25 +128,26 @@ impl Ontology {
     /// # Errors
     /// As [`Ontology::open`].
     pub fn from_table(bytes: impl Read + Send + 'static, name: &str) -> Result<Self, TextError> {
-        let mut input = Input::new(bytes, name.to_owned())?;
-        let mut header = String::new();
-        input.next_line(&mut header)?;
-        Self::build(table::read(&mut input, &header)?, &input)
+        let mut table = Table::read(Input::new(bytes, name.to_owned())?)?;
+        Self::build(table::read(&mut table)?, table.input())
     }
 
     fn read(mut input: Input) -> Result<Self, TextError> {
         let mut first = String::new();
         input.begin_record();
         input.next_line(&mut first)?;
-        let draft = if first.split('\t').any(|column| column == "go_id") {
-            table::read(&mut input, &first)?
-        } else if first.starts_with("format-version:") || first.starts_with('[') || first.starts_with('!') {
-            obo::read(&mut input, Some(first))?
-        } else {
-            let found = format!("{:?}", first.chars().take(40).collect::<String>());
-            let known = "go-basic.obo, or a table whose header names go_id";
-            return Err(TextError::UnknownFormat { input: input.name().to_owned(), found, known });
-        };
+        if first.split('\t').any(|column| column.trim() == "go_id") {
+            let mut table = Table::with_header(input, &first);
+            return Self::build(table::read(&mut table)?, table.input());
+        }
+        let draft =
+            if first.starts_with("format-version:") || first.starts_with('[') || first.starts_with('!') {
+                obo::read(&mut input, Some(first))?
+            } else {
+                let found = format!("{:?}", first.chars().take(40).collect::<String>());
+                let known = "go-basic.obo, or a table whose header names go_id";
+                return Err(TextError::UnknownFormat { input: input.name().to_owned(), found, known });
+            };
         Self::build(draft, &input)
     }
 

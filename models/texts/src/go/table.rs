@@ -7,74 +7,48 @@
 use super::id::GoId;
 use super::ontology::{Draft, Status, Term};
 use crate::error::TextError;
-use crate::input::Input;
+use crate::table::{Row, Table};
 
 const COLUMNS: [&str; 6] = ["go_id", "namespace", "name", "definition", "is_a", "status"];
 
-/// Reads what follows the header.
-pub(super) fn read(input: &mut Input, header: &str) -> Result<Draft, TextError> {
-    let columns = Columns::of(header).map_err(|rule| input.bad_line(rule))?;
+/// Reads the rows.
+pub(super) fn read(table: &mut Table) -> Result<Draft, TextError> {
+    let mut places = [0; COLUMNS.len()];
+    for (place, column) in places.iter_mut().zip(COLUMNS) {
+        *place = table.needed(&[column])?;
+    }
     let mut draft = Draft::default();
-    let mut line = String::new();
-    loop {
-        input.begin_record();
-        if !input.next_line(&mut line)? {
-            return Ok(draft);
-        }
-        if !line.trim().is_empty() {
-            columns.add(&line, &mut draft).map_err(|rule| input.bad_line(rule))?;
-        }
+    while let Some(row) = table.next_row()? {
+        add(&row, places, &mut draft).map_err(|rule| row.bad_row(rule))?;
     }
+    Ok(draft)
 }
 
-/// Where each column stands.
-struct Columns {
-    places: [usize; COLUMNS.len()],
-    n_columns: usize,
-}
-
-impl Columns {
-    fn of(header: &str) -> Result<Self, String> {
-        let names: Vec<_> = header.split('\t').map(str::trim).collect();
-        let mut places = [0; COLUMNS.len()];
-        for (place, column) in places.iter_mut().zip(COLUMNS) {
-            *place = names.iter().position(|name| *name == column).ok_or_else(|| {
-                format!("the header has no column {column:?}; it needs {}, tab-separated", COLUMNS.join(", "))
-            })?;
-        }
-        Ok(Self { places, n_columns: names.len() })
+fn add(row: &Row<'_>, places: [usize; COLUMNS.len()], draft: &mut Draft) -> Result<(), String> {
+    let [id, namespace, name, definition, is_a, status] = places.map(|place| row.cell(place));
+    let parse = |text: &str| text.parse::<GoId>().map_err(|error| error.to_string());
+    let id = parse(id)?;
+    if let Some(target) = status.strip_prefix("merged:") {
+        draft.add_alias(id, parse(target)?);
+        return Ok(());
     }
-
-    fn add(&self, line: &str, draft: &mut Draft) -> Result<(), String> {
-        let cells: Vec<_> = line.split('\t').collect();
-        if cells.len() != self.n_columns {
-            return Err(format!("{} columns, but the header has {}", cells.len(), self.n_columns));
-        }
-        let [id, namespace, name, definition, is_a, status] = self.places.map(|place| cells[place].trim());
-        let parse = |text: &str| text.parse::<GoId>().map_err(|error| error.to_string());
-        let id = parse(id)?;
-        if let Some(target) = status.strip_prefix("merged:") {
-            draft.add_alias(id, parse(target)?);
-            return Ok(());
-        }
-        let status = match status {
-            "current" => Status::Current,
-            "obsolete" => Status::Obsolete { replaced_by: None },
-            other => return Err(format!("status {other:?}; write current, obsolete or merged:GO:nnnnnnn")),
-        };
-        if name.is_empty() {
-            return Err(format!("{id} has no name"));
-        }
-        let parents = is_a.split(';').map(str::trim).filter(|parent| !matches!(*parent, "" | "all"));
-        draft.add_term(Term {
-            id,
-            namespace: namespace.parse()?,
-            name: name.to_owned(),
-            definition: definition.to_owned(),
-            is_a: parents.map(parse).collect::<Result<_, _>>()?,
-            status,
-        })
+    let status = match status {
+        "current" => Status::Current,
+        "obsolete" => Status::Obsolete { replaced_by: None },
+        other => return Err(format!("status {other:?}; write current, obsolete or merged:GO:nnnnnnn")),
+    };
+    if name.is_empty() {
+        return Err(format!("{id} has no name"));
     }
+    let parents = is_a.split(';').map(str::trim).filter(|parent| !matches!(*parent, "" | "all"));
+    draft.add_term(Term {
+        id,
+        namespace: namespace.parse()?,
+        name: name.to_owned(),
+        definition: definition.to_owned(),
+        is_a: parents.map(parse).collect::<Result<_, _>>()?,
+        status,
+    })
 }
 
 #[cfg(test)]

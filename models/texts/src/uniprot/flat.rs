@@ -6,6 +6,7 @@
 use super::entry::{Entry, FunctionText, filled};
 use crate::error::TextError;
 use crate::input::Input;
+use crate::wrapped::join_wrapped;
 
 /// Words in brackets that belong to the scientific name, and not to common names behind it.
 const NAME_PARTS: [&str; 9] =
@@ -168,17 +169,6 @@ fn push_words(text: &mut String, value: &str) {
     text.push_str(value.trim());
 }
 
-/// UniProt breaks lines at spaces and behind hyphens, so a hyphen at the end takes no space behind it, except where words
-/// share it ("alpha- and beta-").
-fn join_wrapped(text: &mut String, next: &str) {
-    let is_shared = ["and ", "or ", "to "].iter().any(|word| next.starts_with(word));
-    let is_hyphenated = text.ends_with('-') && !text.ends_with(" -") && !is_shared;
-    if !(text.is_empty() || is_hyphenated) {
-        text.push(' ');
-    }
-    text.push_str(next);
-}
-
 /// Without ` {ECO:...}`.
 fn without_evidence(value: &str) -> &str {
     value.find(" {").map_or(value, |at| &value[..at])
@@ -265,22 +255,6 @@ mod tests {
         ];
         for (genes, symbol) in cases {
             assert_eq!(gene_symbol(genes).as_deref(), symbol, "{genes}");
-        }
-    }
-
-    #[test]
-    fn wrapped_lines_are_joined_as_they_were_broken() {
-        let cases = [
-            ("inhibitor of cyclin-", "dependent kinases", "inhibitor of cyclin-dependent kinases"),
-            ("alpha-", "and beta-chains", "alpha- and beta-chains"),
-            ("from 3' -", "5' end", "from 3' - 5' end"),
-            ("binds", "DNA", "binds DNA"),
-            ("", "DNA", "DNA"),
-        ];
-        for (text, next, expected) in cases {
-            let mut text = text.to_owned();
-            join_wrapped(&mut text, next);
-            assert_eq!(text, expected);
         }
     }
 }

@@ -13,6 +13,7 @@ mod pair_rows;
 mod runtime;
 mod search;
 mod serve;
+mod texts;
 mod train;
 
 use std::process::ExitCode;
@@ -51,6 +52,9 @@ pub(crate) enum Command {
     /// Fit heads: the whitening of a protein space.
     #[command(subcommand)]
     Train(train::Args),
+    /// Texts about proteins, genes and functions: from files, UniProt, NCBI and the GO project.
+    #[command(subcommand)]
+    Texts(texts::Args),
     /// Index the demo proteins, check the search on them, then serve.
     Demo(demo::Args),
 }
@@ -70,6 +74,7 @@ impl Command {
             Command::Eval(args) => eval::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Train(args) => train::run(args),
+            Command::Texts(args) => texts::run(args),
             Command::Demo(args) => demo::run(args),
         }
     }

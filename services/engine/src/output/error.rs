@@ -8,7 +8,7 @@ use super::OutputFormat;
 
 type BoxedError = Box<dyn Error + Send + Sync>;
 
-/// Writing vectors failed, or a row was refused.
+/// Writing vectors or a table failed, or a row was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
     /// The name's ending tells no format.
@@ -16,6 +16,14 @@ pub enum OutputError {
         "{}: its ending tells no format; end it in .parquet, .h5, .npz or .jsonl, or name the format", path.display()
     )]
     UnknownFormat {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The name's ending tells no format of tables.
+    #[error(
+        "{}: its ending tells no format of tables; end it in .tsv, .tsv.gz, .jsonl, .jsonl.gz or .parquet", path.display()
+    )]
+    UnknownTable {
         /// The output.
         path: PathBuf,
     },

@@ -26,6 +26,7 @@ mod npz;
 mod parquet;
 mod partial;
 mod read;
+pub mod table;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
