@@ -14,7 +14,6 @@ pub mod eval;
 pub mod input;
 pub mod m8;
 pub mod output;
-pub mod row_cache;
 pub mod search;
 
 pub use batcher::{Batcher, BatcherSettings};
@@ -24,3 +23,5 @@ pub use embed_records::{
 pub use embedder::{EmbedOptions, Embedder, Pending};
 pub use engine::{Engine, Limits, OpenCollection};
 pub use error::EngineError;
+/// Rows kept on disk.
+pub use protext_rows as row_cache;
