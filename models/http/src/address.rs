@@ -47,7 +47,8 @@ mod tests {
     #[test]
     fn addresses_are_checked_and_not_repeated() {
         base_url("https://api.example.org/v1/").unwrap();
-        for url in ["", "api.example.org", "ftp://h", "https://h/?a=1", "https://h/#a", "https://u:secret@h"] {
+        for url in ["", "api.example.org", "ftp://h", "https://h/?a=1", "https://h/#a", "https://u:secret@h"]
+        {
             let error = base_url(url).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("secret"));
         }

@@ -123,7 +123,13 @@ impl Client {
             Ok(answer) => {
                 reserved.settle(answer.n_tokens);
                 let (encoder, ms) = (&self.spec.id, started.elapsed().as_millis() as u64);
-                tracing::info!(encoder, n_texts = texts.len(), n_tokens = answer.n_tokens, ms, "texts were encoded");
+                tracing::info!(
+                    encoder,
+                    n_texts = texts.len(),
+                    n_tokens = answer.n_tokens,
+                    ms,
+                    "texts were encoded"
+                );
                 answer.rows.map_err(|problem| Failure::Final(self.wrong(problem)))
             }
             Err(Failure::Transport(error)) => {

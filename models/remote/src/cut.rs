@@ -100,7 +100,10 @@ mod tests {
             ("A. then no end for a long while", &["A. then no end for a", "long while"]),
             ("a word of twenty end and more now", &["a word of twenty end", "and more now"]),
             ("MKTAYIAKQRQISFVKSHFSRQ and", &["MKTAYIAKQRQISFVKSHFS", "RQ and"]),
-            ("\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}a\u{e9}", &["\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}a", "\u{e9}"]),
+            (
+                "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}a\u{e9}",
+                &["\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}a", "\u{e9}"],
+            ),
         ];
         for (text, pieces) in cases {
             assert_eq!(cut(text), pieces, "{text}");

@@ -38,7 +38,8 @@ impl RemoteEncoder {
             return Err(RemoteError::Setting {
                 encoder: spec.id,
                 setting: "price_per_million_tokens",
-                rule: "must be stated in the manifest where money is limited (0 if it costs nothing)".to_owned(),
+                rule: "must be stated in the manifest where money is limited (0 if it costs nothing)"
+                    .to_owned(),
             });
         }
         let space = spec.space();

@@ -20,7 +20,9 @@ pub enum RemoteError {
         rule: String,
     },
     /// No key.
-    #[error("{encoder} needs an API key in the environment variable {variable}; set it (export {variable}=...)")]
+    #[error(
+        "{encoder} needs an API key in the environment variable {variable}; set it (export {variable}=...)"
+    )]
     NoKey {
         /// Encoder id.
         encoder: String,
@@ -28,7 +30,9 @@ pub enum RemoteError {
         variable: String,
     },
     /// The HTTP client cannot be set up.
-    #[error("the HTTP client cannot be set up; check the certificates of this machine (apt-get install ca-certificates)")]
+    #[error(
+        "the HTTP client cannot be set up; check the certificates of this machine (apt-get install ca-certificates)"
+    )]
     Client {
         /// The client's reason.
         #[source]
@@ -48,7 +52,9 @@ pub enum RemoteError {
     #[error(transparent)]
     OverLimit(#[from] OverLimit),
     /// No answer, or an answer that broke off.
-    #[error("{endpoint}: no whole answer in {n_tries} tries; check network and proxy, and run again to go on")]
+    #[error(
+        "{endpoint}: no whole answer in {n_tries} tries; check network and proxy, and run again to go on"
+    )]
     Transport {
         /// What was asked.
         endpoint: String,
@@ -93,7 +99,10 @@ pub enum RemoteError {
         detail: String,
     },
     /// The request is not accepted, whatever the texts.
-    #[error("{endpoint}: status {status}{}; check base_url, model and dimensions in the manifest, and the account", told(detail))]
+    #[error(
+        "{endpoint}: status {status}{}; check base_url, model and dimensions in the manifest, and the account",
+        told(detail)
+    )]
     Declined {
         /// What was asked.
         endpoint: String,

@@ -45,7 +45,8 @@ impl Asked<'_> {
         if is_passing(status) && told.code != "insufficient_quota" {
             return Refusal::Passing { status, asked, detail };
         }
-        let is_input = matches!(status, 400 | 413 | 422) && (told.param.is_empty() || told.param.starts_with("input"));
+        let is_input =
+            matches!(status, 400 | 413 | 422) && (told.param.is_empty() || told.param.starts_with("input"));
         Refusal::Final(if is_input {
             RemoteError::InputRefused { endpoint, status, detail }
         } else {

@@ -114,7 +114,8 @@ impl SpendAccount {
         loop {
             self.check(&state, n_tokens, usd)?;
             let fits_beside = {
-                let tokens = state.spent.n_tokens.saturating_add(state.reserved_tokens).saturating_add(n_tokens);
+                let tokens =
+                    state.spent.n_tokens.saturating_add(state.reserved_tokens).saturating_add(n_tokens);
                 let dollars = state.spent.usd + state.reserved_usd + usd;
                 self.limits.max_tokens.is_none_or(|limit| tokens <= limit)
                     && self.limits.max_usd.is_none_or(|limit| dollars <= limit)

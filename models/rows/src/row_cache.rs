@@ -89,7 +89,13 @@ impl RowCache {
         let prepared = prepare(&mut file, space);
         let unlocked = file.unlock();
         prepared.and(unlocked).map_err(failed("write"))?;
-        let mut cache = Self { path: path.clone(), file, dim: space.dim, n_bytes_read: HEADER_BYTES, offsets: HashMap::new() };
+        let mut cache = Self {
+            path: path.clone(),
+            file,
+            dim: space.dim,
+            n_bytes_read: HEADER_BYTES,
+            offsets: HashMap::new(),
+        };
         cache.refresh()?;
         Ok(cache)
     }
@@ -259,7 +265,10 @@ mod tests {
         mine.refresh().unwrap();
         theirs.refresh().unwrap();
         for cache in [&mine, &theirs] {
-            assert_eq!((cache.get(&key("a")), cache.get(&key("b"))), (Some(vec![1.0; 3]), Some(vec![2.0; 3])));
+            assert_eq!(
+                (cache.get(&key("a")), cache.get(&key("b"))),
+                (Some(vec![1.0; 3]), Some(vec![2.0; 3]))
+            );
             assert_eq!(cache.len(), 2);
         }
     }

@@ -196,8 +196,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn is_full(&self) -> bool {
         let (max_records, max_residues) = self.most_in_flight;
-        self.slots.len() >= max_records
-            || self.n_residues_in_flight > max_residues && !self.slots.is_empty()
+        self.slots.len() >= max_records || self.n_residues_in_flight > max_residues && !self.slots.is_empty()
     }
 
     fn submit(&self, record: Result<InputRecord, RecordError>) -> Slot {

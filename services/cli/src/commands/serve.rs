@@ -82,7 +82,12 @@ pub(crate) fn serve(
     let mut info = AppInfo::default();
     let protein = (&settings.encoder, settings.projection.as_ref(), settings.n_workers);
     // Sentences are short and each session holds the weights again, so one is enough unless more are asked for.
-    let text = settings.text_encoder.as_ref().map(|id| (id, None, settings.n_workers.max(1)));
+    // One that runs elsewhere holds none here.
+    let n_text_workers = |id| match registry.remote(id) {
+        Some(_) => settings.n_workers,
+        None => settings.n_workers.max(1),
+    };
+    let text = settings.text_encoder.as_ref().map(|id| (id, None, n_text_workers(id)));
     for (id, projection, workers) in [Some(protein), text].into_iter().flatten() {
         let args = ModelArgs {
             encoder: id.clone(),
@@ -134,6 +139,16 @@ fn encoder_info(
     embedder: &Embedder,
 ) -> anyhow::Result<EncoderInfo> {
     let id = embedder.encoder().id();
+    if let Some(manifest) = registry.remote(id) {
+        return Ok(EncoderInfo {
+            id: id.to_owned(),
+            title: manifest.title.clone(),
+            licence: manifest.licence.clone(),
+            device_asked: "none".to_owned(),
+            provider: "runs elsewhere",
+            n_workers: embedder.batcher().settings().n_workers,
+        });
+    }
     let manifest = registry.manifest(id)?;
     Ok(EncoderInfo {
         id: id.to_owned(),
