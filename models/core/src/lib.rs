@@ -7,6 +7,7 @@
 pub mod card;
 mod encoder;
 mod error;
+mod join;
 mod projection;
 pub mod protein;
 mod space;
@@ -14,8 +15,11 @@ mod text;
 mod vector;
 pub mod window;
 
-pub use encoder::{Encoded, Encoder, EncoderInput, EncoderWorker, Piece, PieceOutput, Prepared};
+pub use encoder::{
+    Encoded, Encoder, EncoderInput, EncoderWorker, Packing, Piece, PieceOutput, Prepared, TextPiece,
+};
 pub use error::{EncodeError, ParseError, ProjectionError, SpaceMismatch, VectorError};
+pub use join::join;
 pub use projection::Projection;
 pub use protein::{ProteinSequence, ResidueNotes, ResiduePolicy};
 pub use space::{Fingerprint, Modality, RowKind, Space};

@@ -8,11 +8,10 @@ use std::path::PathBuf;
 use protext_core::window::cut;
 use protext_core::{
     EncodeError, Encoded, Encoder, EncoderInput, EncoderWorker, Fingerprint, LongPolicy, Modality, Piece,
-    PieceOutput, Prepared, RowKind, Space,
+    PieceOutput, Prepared, RowKind, Space, join,
 };
 
 use crate::error::ModelError;
-use crate::join::join;
 use crate::runtime::OnnxRuntime;
 use crate::session::{SessionWorker, open_session};
 use crate::tokenize::{EsmAlphabet, TextTokenizer};
@@ -136,7 +135,7 @@ impl OnnxEncoder {
                     TokenPooling::MeanOfResidues => [&[0.0], window.weights.as_slice(), &[0.0]].concat(),
                     other => share_of_tokens(other, token_ids.len()),
                 };
-                Piece { start: window.range.start, token_ids, weights }
+                Piece { start: window.range.start, token_ids, weights, text: None }
             })
             .collect();
         Ok(Prepared { pieces, report })
@@ -155,7 +154,7 @@ impl OnnxEncoder {
             .map(|window| {
                 let token_ids = tokenizer.wrap(&body[window.range.clone()]);
                 let weights = share_of_tokens(self.spec.pooling, token_ids.len());
-                Piece { start: window.range.start, token_ids, weights }
+                Piece { start: window.range.start, token_ids, weights, text: None }
             })
             .collect();
         Ok(Prepared { pieces, report })

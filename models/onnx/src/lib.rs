@@ -6,7 +6,6 @@
 
 mod encoder;
 mod error;
-mod join;
 mod projection;
 mod runtime;
 mod session;

@@ -41,7 +41,12 @@ fn check_tiny(family: &str, config: &str, golden: &str) {
         .map(|row| {
             let n_tokens = golden["lengths"][row].as_u64().unwrap() as usize;
             let token_ids = integers(&golden["token_ids"][row])[..n_tokens].to_vec();
-            Piece { start: 0, token_ids, weights: floats(&golden["weights"][row])[..n_tokens].to_vec() }
+            Piece {
+                start: 0,
+                token_ids,
+                weights: floats(&golden["weights"][row])[..n_tokens].to_vec(),
+                text: None,
+            }
         })
         .collect();
     let mut worker = encoder.open_worker().unwrap();

@@ -17,6 +17,14 @@ pub enum RegistryError {
         /// Ids that exist, separated by commas.
         known: String,
     },
+    /// The encoder has no files.
+    #[error("{id} runs elsewhere ({base_url}): it has no files here")]
+    RunsElsewhere {
+        /// The id asked for.
+        id: String,
+        /// Where it runs, as its manifest says.
+        base_url: String,
+    },
     /// A manifest breaks a rule.
     #[error("manifest {name}: {rule}")]
     Manifest {

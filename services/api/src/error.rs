@@ -192,6 +192,16 @@ fn encode_problem(error: &EncodeError) -> Problem {
         EncodeError::TooLong { .. } | EncodeError::WrongModality { .. } => {
             Problem::new(ProblemKind::Invalid, error.to_string()).in_field("input")
         }
+        // What the service said stays in the log: it may name addresses.
+        EncodeError::Refused { encoder, .. } => {
+            tracing::warn!(causes = chain(error), "an input was refused");
+            Problem::new(ProblemKind::Invalid, format!("{encoder} refuses the input; the log says why"))
+                .in_field("input")
+        }
+        EncodeError::Unavailable { encoder, .. } => {
+            tracing::error!(causes = chain(error), "an encoder cannot be used");
+            Problem::new(ProblemKind::NotAvailable, format!("{encoder} cannot be used now; the log says why"))
+        }
         EncodeError::Tokenizer(_) | EncodeError::Runtime { .. } | EncodeError::NotFinite { .. } => {
             Problem::internal(error)
         }

@@ -12,6 +12,7 @@ use protext_registry::runtime::RuntimeError;
 use protext_registry::{CacheError, RegistryError, WheelError};
 use protext_texts::TextError;
 use protext_texts::fetch::FetchError;
+use protext_remote::RemoteError;
 
 /// Wrong usage that the argument parser cannot see.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +43,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
         cause.is::<UsageError>()
             || cause.is::<InputError>()
             || cause.is::<RecordError>()
-            || cause.is::<FailedRecord>()
+            || cause.downcast_ref::<FailedRecord>().is_some_and(|failed| !failed.concerns_all())
             || cause.is::<OutputError>()
             || cause.is::<VectorFileError>()
             || cause.is::<ParseError>()
@@ -54,6 +55,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
             || cause.is::<TextError>()
             || cause.is::<ModelError>()
             || cause.is::<protext_engine::eval::EvalError>()
+            || cause.downcast_ref::<RemoteError>().is_some_and(is_setting)
             || is_input_of_registry(cause)
             || cause.downcast_ref::<EngineError>().is_some_and(is_input_of_engine)
     });
@@ -94,6 +96,11 @@ fn is_input_of_engine(error: &EngineError) -> bool {
         | EngineError::Busy { .. }
         | EngineError::Io { .. } => false,
     }
+}
+
+/// A setting or a key to mend; what fails on the way or at the service is a failure.
+fn is_setting(error: &RemoteError) -> bool {
+    matches!(error, RemoteError::Setting { .. } | RemoteError::NoKey { .. })
 }
 
 /// Downloads that failed are failures (1); everything local is something to mend (2).

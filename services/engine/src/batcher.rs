@@ -2,17 +2,22 @@
 //!
 //! Callers submit a prepared record and wait for its pieces. Each worker owns one session on one thread; it
 //! takes the oldest piece and fills the batch with waiting pieces of like length, as long as the batch stays
-//! within its budget of padded tokens. The queue is bounded in tokens: past the bound an interactive caller is
+//! within its budget of padded tokens; for encoders that run elsewhere it lists pieces up to the encoder's own limits.
+//! The queue is bounded in tokens: past the bound an interactive caller is
 //! told to come back, a batch job waits. A caller that left is dropped before any work is done for it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use protext_core::{EncodeError, Encoder, EncoderWorker, Piece, PieceOutput, Prepared};
+use protext_core::{EncodeError, Encoder, EncoderWorker, Packing, Piece, PieceOutput, Prepared};
 use tokio::sync::oneshot;
 
 use crate::error::EngineError;
+
+/// How long a batch that is sent elsewhere waits to become full: little beside a request over the network.
+const LINGER: Duration = Duration::from_millis(10);
 
 /// How a batcher uses the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,7 @@ pub struct Batcher {
 
 struct Shared {
     settings: BatcherSettings,
+    packing: Packing,
     queue: Mutex<Queue>,
     /// Signalled when work arrives or the queue closes.
     work: Condvar,
@@ -85,6 +91,7 @@ impl Batcher {
     pub fn start(encoder: &dyn Encoder, settings: BatcherSettings) -> Result<Self, EngineError> {
         let shared = Arc::new(Shared {
             settings,
+            packing: encoder.packing(),
             queue: Mutex::new(Queue::default()),
             work: Condvar::new(),
             room: Condvar::new(),
@@ -195,17 +202,27 @@ fn tokens_of(parts: &[Prepared]) -> usize {
 fn work(shared: &Shared, mut worker: Box<dyn EncoderWorker>) {
     while let Some(batch) = next_batch(shared) {
         shared.room.notify_all();
-        let pieces: Vec<&Piece> = batch.iter().map(|task| &task.piece).collect();
-        match worker.run(&pieces, batch[0].want_hidden) {
-            Ok(outputs) => {
-                for (task, output) in batch.iter().zip(outputs) {
-                    task.record.deliver(task.index, output);
-                }
+        run(&mut *worker, &batch);
+    }
+}
+
+/// Runs a batch and hands its outputs out. One piece that is refused does not spoil the others: they are run apart.
+fn run(worker: &mut dyn EncoderWorker, batch: &[Task]) {
+    let pieces: Vec<&Piece> = batch.iter().map(|task| &task.piece).collect();
+    match worker.run(&pieces, batch[0].want_hidden) {
+        Ok(outputs) => {
+            for (task, output) in batch.iter().zip(outputs) {
+                task.record.deliver(task.index, output);
             }
-            Err(error) => {
-                let error = Arc::new(error);
-                batch.iter().for_each(|task| task.record.fail(&error));
-            }
+        }
+        Err(EncodeError::Refused { .. }) if batch.len() > 1 => {
+            let (first, second) = batch.split_at(batch.len() / 2);
+            run(worker, first);
+            run(worker, second);
+        }
+        Err(error) => {
+            let error = Arc::new(error);
+            batch.iter().for_each(|task| task.record.fail(&error));
         }
     }
 }
@@ -214,8 +231,18 @@ fn work(shared: &Shared, mut worker: Box<dyn EncoderWorker>) {
 fn next_batch(shared: &Shared) -> Option<Vec<Task>> {
     let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        if let Some(batch) = queue.take_batch(shared.settings.max_batch_tokens) {
-            return Some(batch);
+        if shared.packing != Packing::Padded && !queue.tasks.is_empty() {
+            let may_grow =
+                |queue: &mut Queue| !queue.closed && !queue.tasks.is_empty() && !queue.fills(shared.packing);
+            let waited = shared.work.wait_timeout_while(queue, LINGER, may_grow);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let batch = match shared.packing {
+            Packing::Padded => queue.take_batch(shared.settings.max_batch_tokens),
+            Packing::Listed { max_pieces, max_tokens } => queue.take_list(max_pieces, max_tokens),
+        };
+        if batch.is_some() {
+            return batch;
         }
         if queue.closed {
             return None;
@@ -228,14 +255,47 @@ impl Queue {
     /// How many waiting pieces are looked at when a batch is filled.
     const LOOK_AHEAD: usize = 64;
 
-    fn take_batch(&mut self, max_batch_tokens: usize) -> Option<Vec<Task>> {
-        let first = loop {
+    /// The oldest task whose caller is still there.
+    fn take_oldest(&mut self) -> Option<Task> {
+        loop {
             let task = self.tasks.pop_front()?;
             self.n_tokens -= task.piece.n_tokens();
             if task.record.is_wanted() {
-                break task;
+                return Some(task);
             }
-        };
+        }
+    }
+
+    /// Whether what waits is enough for a list.
+    fn fills(&self, packing: Packing) -> bool {
+        match packing {
+            Packing::Padded => true,
+            Packing::Listed { max_pieces, max_tokens } => {
+                self.tasks.len() >= max_pieces || self.n_tokens >= max_tokens
+            }
+        }
+    }
+
+    /// The oldest pieces up to the limits, in their order.
+    fn take_list(&mut self, max_pieces: usize, max_tokens: usize) -> Option<Vec<Task>> {
+        let first = self.take_oldest()?;
+        let mut n_tokens = first.piece.n_tokens();
+        let mut list = vec![first];
+        while list.len() < max_pieces
+            && self.tasks.front().is_some_and(|task| n_tokens + task.piece.n_tokens() <= max_tokens)
+        {
+            let Some(task) = self.tasks.pop_front() else { break };
+            self.n_tokens -= task.piece.n_tokens();
+            if task.record.is_wanted() {
+                n_tokens += task.piece.n_tokens();
+                list.push(task);
+            }
+        }
+        Some(list)
+    }
+
+    fn take_batch(&mut self, max_batch_tokens: usize) -> Option<Vec<Task>> {
+        let first = self.take_oldest()?;
         let (mut longest, want_hidden) = (first.piece.n_tokens(), first.want_hidden);
         let mut batch = vec![first];
         let mut index = 0;
@@ -304,8 +364,11 @@ mod tests {
             let (open, changed) = &*self.gate;
             drop(changed.wait_while(open.lock().unwrap(), |open| !*open).unwrap());
             self.batches.lock().unwrap().push(pieces.iter().map(|piece| piece.n_tokens()).collect());
-            if pieces.iter().any(|piece| piece.token_ids[0] < 0) {
+            if pieces.iter().any(|piece| piece.token_ids[0] == -1) {
                 return Err(EncodeError::NotFinite { encoder: "echo".into() });
+            }
+            if pieces.iter().any(|piece| piece.token_ids[0] == -2) {
+                return Err(EncodeError::Refused { encoder: "echo".into(), source: "bad".into() });
             }
             let output = |piece: &&Piece| PieceOutput {
                 mean: vec![piece.token_ids[0] as f32],
@@ -320,6 +383,7 @@ mod tests {
     struct EchoEncoder {
         batches: Arc<Mutex<Vec<Vec<usize>>>>,
         gate: Arc<(Mutex<bool>, Condvar)>,
+        packing: Packing,
     }
 
     impl Encoder for EchoEncoder {
@@ -335,6 +399,9 @@ mod tests {
         fn window(&self) -> usize {
             10
         }
+        fn packing(&self) -> Packing {
+            self.packing
+        }
         fn prepare(&self, _: &EncoderInput, _: LongPolicy) -> Result<Prepared, EncodeError> {
             unreachable!("tests prepare by hand")
         }
@@ -347,7 +414,7 @@ mod tests {
     }
 
     fn record(lengths: &[usize], token: i64) -> [Prepared; 1] {
-        let piece = |&n| Piece { start: 0, token_ids: vec![token; n], weights: vec![1.0; n] };
+        let piece = |&n| Piece { start: 0, token_ids: vec![token; n], weights: vec![1.0; n], text: None };
         [Prepared { pieces: lengths.iter().map(piece).collect(), report: LongReport::Whole }]
     }
 
@@ -356,7 +423,12 @@ mod tests {
     }
 
     fn closed_gate() -> EchoEncoder {
-        EchoEncoder { batches: Arc::default(), gate: Arc::new((Mutex::new(false), Condvar::new())) }
+        let gate = Arc::new((Mutex::new(false), Condvar::new()));
+        EchoEncoder { batches: Arc::default(), gate, packing: Packing::Padded }
+    }
+
+    fn listing(max_pieces: usize, max_tokens: usize) -> EchoEncoder {
+        EchoEncoder { packing: Packing::Listed { max_pieces, max_tokens }, ..closed_gate() }
     }
 
     fn open(encoder: &EchoEncoder) {
@@ -422,6 +494,37 @@ mod tests {
         busy.blocking_recv().unwrap().unwrap();
         stays.blocking_recv().unwrap().unwrap();
         assert_eq!(*encoder.batches.lock().unwrap(), vec![vec![1], vec![7]]);
+    }
+
+    #[test]
+    fn lists_keep_their_limits_and_their_order_whatever_the_lengths() {
+        let encoder = listing(3, 20);
+        let batcher = Batcher::start(&encoder, settings(1, 10_000)).unwrap();
+        let busy = occupy(&batcher);
+        let lengths = [9, 1, 5, 10, 1, 30, 1];
+        let waiting: Vec<_> = lengths.map(|n| batcher.try_submit(&record(&[n], 1), false).unwrap()).into();
+        open(&encoder);
+        busy.blocking_recv().unwrap().unwrap();
+        waiting.into_iter().for_each(|reply| drop(reply.blocking_recv().unwrap().unwrap()));
+        let batches = encoder.batches.lock().unwrap().clone();
+        assert_eq!(batches, vec![vec![1], vec![9, 1, 5], vec![10, 1], vec![30], vec![1]]);
+    }
+
+    #[test]
+    fn a_refused_piece_does_not_spoil_its_neighbours() {
+        let encoder = listing(8, 100);
+        let batcher = Batcher::start(&encoder, settings(1, 10_000)).unwrap();
+        let busy = occupy(&batcher);
+        let tokens = [1, 2, -2, 4, 5];
+        let waiting = tokens.map(|token| batcher.try_submit(&record(&[1], token), false).unwrap());
+        open(&encoder);
+        busy.blocking_recv().unwrap().unwrap();
+        for (token, reply) in tokens.into_iter().zip(waiting) {
+            match reply.blocking_recv().unwrap() {
+                Ok(outputs) => assert_eq!(outputs[0].mean, [token as f32]),
+                Err(error) => assert!(token == -2 && matches!(*error, EncodeError::Refused { .. })),
+            }
+        }
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use ndarray::{Array2, ArrayView1};
 use protext_core::RowKind;
+use protext_rows::{ContentKey, RowCache, RowCacheError};
 
 use crate::embed_records::{EmbedRecordsSettings, FailedRecord, embed_records};
 use crate::embedder::Embedder;
 use crate::error::EngineError;
 use crate::input::{InputRecord, Payload};
-use crate::row_cache::{ContentKey, RowCache, RowCacheError};
 
 /// Rows that are kept together; what a kill can lose.
 const KEEP_TOGETHER: usize = 64;

@@ -8,15 +8,15 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use protext_core::{
-    Encoded, EncoderInput, JointVector, Modality, ParseError, ProteinSequence, ResidueNotes, ResiduePolicy,
-    Text,
+    EncodeError, Encoded, EncoderInput, JointVector, Modality, Packing, ParseError, ProteinSequence,
+    ResidueNotes, ResiduePolicy, Text,
 };
 
 use crate::embedder::{EmbedOptions, Embedder, Pending};
 use crate::error::EngineError;
 use crate::input::{InputRecord, RecordError};
 
-/// Records in flight at most.
+/// Records in flight at most, unless the encoder takes more in its batches.
 const MAX_RECORDS_IN_FLIGHT: usize = 256;
 /// Residues (or characters of text) in flight at most; bounds the memory of per-residue rows.
 const MAX_RESIDUES_IN_FLIGHT: usize = 1 << 16;
@@ -89,6 +89,19 @@ impl fmt::Display for FailedRecord {
     }
 }
 
+impl FailedRecord {
+    /// True if the encoder is at fault, not the record: every further record would fail alike.
+    #[must_use]
+    pub fn concerns_all(&self) -> bool {
+        let error = match &self.reason {
+            FailureReason::Engine(EngineError::Worker(error)) => &**error,
+            FailureReason::Engine(EngineError::Encode(error)) => error,
+            _ => return false,
+        };
+        matches!(error, EncodeError::Unavailable { .. })
+    }
+}
+
 impl std::error::Error for FailedRecord {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         std::error::Error::source(&self.reason)
@@ -130,8 +143,15 @@ pub fn embed_records<E: From<EngineError>>(
     settings: &EmbedRecordsSettings,
     mut handle: impl FnMut(Result<EmbeddedRecord, FailedRecord>) -> Result<(), E>,
 ) -> Result<RecordsSummary, E> {
-    let mut run =
-        Run { embedder, file, settings, slots: VecDeque::new(), n_residues_in_flight: 0, done: Vec::new() };
+    let mut run = Run {
+        embedder,
+        file,
+        settings,
+        most_in_flight: most_in_flight(embedder),
+        slots: VecDeque::new(),
+        n_residues_in_flight: 0,
+        done: Vec::new(),
+    };
     let mut summary = RecordsSummary::default();
     for record in records {
         let slot = run.submit(record);
@@ -148,10 +168,26 @@ pub fn embed_records<E: From<EngineError>>(
     Ok(summary)
 }
 
+/// Records and residues (or characters): enough to fill a batch of every worker.
+fn most_in_flight(embedder: &Embedder) -> (usize, usize) {
+    match embedder.encoder().packing() {
+        Packing::Padded => (MAX_RECORDS_IN_FLIGHT, MAX_RESIDUES_IN_FLIGHT),
+        Packing::Listed { max_pieces, max_tokens } => {
+            let n_workers = embedder.batcher().settings().n_workers.max(1);
+            // Text has at least a character a token.
+            (
+                MAX_RECORDS_IN_FLIGHT.max(n_workers * max_pieces),
+                MAX_RESIDUES_IN_FLIGHT.max(n_workers * max_tokens),
+            )
+        }
+    }
+}
+
 struct Run<'a> {
     embedder: &'a Embedder,
     file: &'a str,
     settings: &'a EmbedRecordsSettings,
+    most_in_flight: (usize, usize),
     slots: VecDeque<Slot>,
     n_residues_in_flight: usize,
     done: Encodings,
@@ -159,8 +195,8 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn is_full(&self) -> bool {
-        self.slots.len() >= MAX_RECORDS_IN_FLIGHT
-            || self.n_residues_in_flight > MAX_RESIDUES_IN_FLIGHT && !self.slots.is_empty()
+        let (max_records, max_residues) = self.most_in_flight;
+        self.slots.len() >= max_records || self.n_residues_in_flight > max_residues && !self.slots.is_empty()
     }
 
     fn submit(&self, record: Result<InputRecord, RecordError>) -> Slot {

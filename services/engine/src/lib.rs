@@ -16,7 +16,6 @@ pub mod input;
 pub mod m8;
 pub mod output;
 pub mod rerank;
-pub mod row_cache;
 pub mod search;
 mod target;
 
@@ -28,3 +27,5 @@ pub use embedder::{EmbedOptions, Embedder, Pending};
 pub use engine::{Engine, Limits, OpenCollection};
 pub use error::EngineError;
 pub use target::{Target, UnknownTarget};
+/// Rows kept on disk.
+pub use protext_rows as row_cache;

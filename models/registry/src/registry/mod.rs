@@ -6,7 +6,6 @@
 mod fetch;
 mod known;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,15 +15,17 @@ use crate::error::RegistryError;
 use crate::hub::HubSettings;
 use crate::manifest::{Manifest, Role, Source, SourceFile};
 use crate::progress::Progress;
+use crate::remote::RemoteManifest;
 use crate::stamp::{Changed, Stamp};
 use crate::wheel::Pip;
 use fetch::Fetch;
+use known::Known;
 
 /// Known encoders and the cache that holds them.
 #[derive(Debug, Clone)]
 pub struct Registry {
     cache: Cache,
-    manifests: BTreeMap<String, Manifest>,
+    known: Known,
     pip: Pip,
     hub: HubSettings,
 }
@@ -62,9 +63,9 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Manifest`] or [`RegistryError::Read`] naming the file.
     pub fn open(cache: Cache, user_folder: Option<&Path>) -> Result<Self, RegistryError> {
-        let manifests = known::manifests(user_folder)?;
+        let known = known::manifests(user_folder)?;
         let (pip, hub) = (Pip::from_environment(), HubSettings::from_environment());
-        Ok(Self { cache, manifests, pip, hub })
+        Ok(Self { cache, known, pip, hub })
     }
 
     /// Runs pip like this.
@@ -85,19 +86,35 @@ impl Registry {
         &self.cache
     }
 
-    /// All manifests by id.
+    /// All manifests of encoders that run here, by id.
     pub fn manifests(&self) -> impl Iterator<Item = &Manifest> {
-        self.manifests.values()
+        self.known.local.values()
     }
 
-    /// One manifest.
+    /// All manifests of encoders that run elsewhere, by id.
+    pub fn remotes(&self) -> impl Iterator<Item = &RemoteManifest> {
+        self.known.remote.values()
+    }
+
+    /// The manifest of an encoder that runs elsewhere; `None` for all others.
+    #[must_use]
+    pub fn remote(&self, id: &str) -> Option<&RemoteManifest> {
+        self.known.remote.get(id)
+    }
+
+    /// The manifest of an encoder that runs here.
     ///
     /// # Errors
-    /// [`RegistryError::UnknownModel`].
+    /// [`RegistryError::UnknownModel`]; [`RegistryError::RunsElsewhere`] for those of [`Registry::remote`].
     pub fn manifest(&self, id: &str) -> Result<&Manifest, RegistryError> {
-        self.manifests.get(id).ok_or_else(|| RegistryError::UnknownModel {
+        if let Some(remote) = self.remote(id) {
+            let base_url = remote.remote.base_url.clone();
+            return Err(RegistryError::RunsElsewhere { id: id.to_owned(), base_url });
+        }
+        let known = || self.known.local.keys().chain(self.known.remote.keys()).cloned();
+        self.known.local.get(id).ok_or_else(|| RegistryError::UnknownModel {
             id: id.to_owned(),
-            known: self.manifests.keys().cloned().collect::<Vec<_>>().join(", "),
+            known: known().collect::<Vec<_>>().join(", "),
         })
     }
 

@@ -3,6 +3,7 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
+use protext_http::Patience;
 use reqwest::{Client, redirect};
 
 use super::cache::PageCache;
@@ -10,8 +11,7 @@ use super::error::FetchError;
 use super::ncbi::GenePages;
 use super::pace::Pace;
 use super::progress::{FetchEvent, Listener};
-use super::retry::Patience;
-use super::settings::{FetchSettings, base_url};
+use super::settings::{FetchSettings, base_url, check_key};
 use super::transport::{Service, Transport};
 use super::uniprot::UniprotPages;
 use crate::go::Ontology;
@@ -38,7 +38,7 @@ impl Fetcher {
         let service = |name, base, pace, key, has_redirects| Service { name, base, pace, key, has_redirects };
         let ncbi_url = base_url("ncbi_url", &settings.ncbi_url)?;
         if let Some(key) = &settings.ncbi_api_key {
-            key.check(&ncbi_url)?;
+            check_key(key, &ncbi_url)?;
         }
         let ncbi_pace = Pace::new(settings.ncbi_rate(), settings.burst);
         Ok(Self {

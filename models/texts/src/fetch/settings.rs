@@ -1,9 +1,9 @@
 //! How the services are reached: addresses, key, patience, pace.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use protext_http::ApiKey;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
@@ -119,59 +119,19 @@ impl FetchSettings {
 
 /// A base URL, checked; a path keeps no `/` at its end.
 pub(super) fn base_url(setting: &'static str, text: &str) -> Result<Url, FetchError> {
-    // A password in the address would show up in messages, so the address is not repeated.
-    let wrong = |rule: &str| FetchError::Setting { setting, rule: rule.to_owned() };
-    let url = Url::parse(text.trim()).map_err(|_| wrong("is no address; write https://host"))?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(wrong("must start with http:// or https://"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("must not hold a user name"));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("must have neither a query nor a fragment"));
-    }
-    Ok(url)
+    protext_http::base_url(text).map_err(|rule| FetchError::Setting { setting, rule: rule.to_string() })
 }
 
-/// A secret; neither `Debug` nor any message shows it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey(String);
-
-impl ApiKey {
-    /// Takes the key without the white space around it.
-    #[must_use]
-    pub fn new(key: impl AsRef<str>) -> Self {
-        Self(key.as_ref().trim().to_owned())
+/// An NCBI key goes over an encrypted line, or to this machine.
+pub(super) fn check_key(key: &ApiKey, url: &Url) -> Result<(), FetchError> {
+    let wrong = |rule: &str| Err(FetchError::Setting { setting: "ncbi_api_key", rule: rule.to_owned() });
+    if key.secret().is_empty() || !key.secret().bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return wrong("is made of letters and digits; copy it from the NCBI account page");
     }
-
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
+    if !key.may_go_to(url) {
+        return wrong("is not sent without encryption; give ncbi_url as https://");
     }
-
-    /// A key goes over an encrypted line, or to this machine.
-    pub(super) fn check(&self, url: &Url) -> Result<(), FetchError> {
-        let wrong = |rule: &str| Err(FetchError::Setting { setting: "ncbi_api_key", rule: rule.to_owned() });
-        if self.0.is_empty() || !self.0.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return wrong("is made of letters and digits; copy it from the NCBI account page");
-        }
-        let is_here = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
-        if url.scheme() == "http" && !is_here {
-            return wrong("is not sent without encryption; give ncbi_url as https://");
-        }
-        Ok(())
-    }
-
-    /// `text` without the key.
-    pub(super) fn hide(&self, text: &str) -> String {
-        text.replace(&self.0, "(hidden)")
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("ApiKey(hidden)")
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -183,7 +143,7 @@ mod tests {
         let settings =
             FetchSettings { ncbi_api_key: Some(ApiKey::new(" abc123\n")), ..FetchSettings::default() };
         assert!(!format!("{settings:?}").contains("abc123"));
-        let check = |key: &str, url: &str| ApiKey::new(key).check(&Url::parse(url).unwrap());
+        let check = |key: &str, url: &str| check_key(&ApiKey::new(key), &Url::parse(url).unwrap());
         for url in
             ["https://eutils.ncbi.nlm.nih.gov", "http://127.0.0.1:80", "http://localhost", "http://[::1]:1"]
         {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use protext_http::{ApiKey, Patience, is_passing, retry_after};
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, LINK, LOCATION};
 use reqwest::{Client, Response, Url};
 
@@ -13,8 +14,6 @@ use super::cache::{Facts, Page, PageCache};
 use super::error::FetchError;
 use super::pace::Pace;
 use super::progress::{FetchEvent, Listener};
-use super::retry::{Patience, is_passing, retry_after};
-use super::settings::ApiKey;
 use crate::error::TextError;
 
 /// Redirects followed for one page.
@@ -172,7 +171,7 @@ impl Transport {
     async fn send(&self, service: &Service, url: &Url) -> Result<Response, Failure> {
         let mut url = url.clone();
         if let Some(key) = &service.key {
-            url.query_pairs_mut().append_pair("api_key", key.as_str());
+            url.query_pairs_mut().append_pair("api_key", key.secret());
         }
         let request = self.http.get(url).header(ACCEPT_ENCODING, "identity");
         request.send().await.map_err(|error| Failure::Transport(error.without_url()))

@@ -7,7 +7,7 @@ use protext_onnx::{Device, OnnxRuntime};
 use protext_registry::runtime::{self, VERSION};
 use protext_registry::{Cache, wheel};
 
-use crate::wiring;
+use crate::{remote, wiring};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -64,6 +64,9 @@ fn model_lines(verify: bool) -> anyhow::Result<bool> {
             },
         };
         println!("model       {id:<28} {state}");
+    }
+    for manifest in registry.remotes() {
+        println!("model       {:<28} runs elsewhere; {}", manifest.id, remote::key_state(manifest));
     }
     Ok(is_well)
 }

@@ -24,7 +24,8 @@ use crate::{interrupt, progress};
 #[command(after_help = "Examples:\n  protext embed proteome.fasta.gz -o vectors.parquet\n  \
     protext embed a.fasta b.fasta -o vectors.h5 --keep-going\n  \
     zcat big.fasta.gz | protext embed - -o vectors.npz --space joint\n  \
-    protext embed proteins.tsv -o residues.h5 --per-residue")]
+    protext embed proteins.tsv -o residues.h5 --per-residue\n  \
+    protext embed --encoder text-embedding-3-large texts.tsv -o texts.parquet   (paid for; see docs/API.md)")]
 pub(crate) struct Args {
     /// FASTA, TSV, CSV, JSON lines or Parquet, plain or gzip; - for standard input.
     #[arg(required = true)]
@@ -218,7 +219,7 @@ fn output_options(args: &Args, embedder: &Embedder, space: &Space) -> OutputOpti
     let pooling = if args.per_residue {
         "one row a residue, last layer"
     } else {
-        wiring::describe_pooling(RowKind::Pooled)
+        wiring::describe_pooling(RowKind::Pooled, embedder.encoder().modality())
     };
     let pooling =
         if args.space == SpaceArg::Joint { "projection of layer statistics, unit norm" } else { pooling };
@@ -262,6 +263,10 @@ impl FailedFile {
 
     /// With `keep_going` the failure is written down, otherwise it ends the run.
     pub(crate) fn keep_or_fail(&mut self, failure: FailedRecord, keep_going: bool) -> anyhow::Result<()> {
+        if failure.concerns_all() {
+            // The encoder failed, not the record: further ones would fail alike.
+            return Err(failure.into());
+        }
         if !keep_going {
             return Err(anyhow::Error::from(failure)
                 .context("stopped at the first bad record; --keep-going leaves bad records out"));

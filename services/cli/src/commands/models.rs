@@ -7,15 +7,15 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Subcommand;
 use protext_core::card::{CardData, ProjectionCard};
-use protext_core::{Encoder as _, Modality, RowKind};
-use protext_onnx::{Device, projection_widths};
+use protext_core::{Modality, RowKind};
+use protext_onnx::projection_widths;
 use protext_registry::cache::sha256_of;
 use protext_registry::convert::{ConvertRequest, GraphOptions, convert};
 use protext_registry::{Cache, Manifest, Registry};
 
 use crate::fault::UsageError;
 use crate::progress::Downloads;
-use crate::wiring;
+use crate::{remote, wiring};
 
 #[derive(Subcommand)]
 pub(crate) enum Args {
@@ -101,8 +101,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             println!("use it with --projection {}", output.display());
         }
         Args::Verify { id } => {
-            wiring::registry()?.verify(&id)?;
-            println!("{id}: every file has the sha256 that it had when it was fetched");
+            let registry = wiring::registry()?;
+            match registry.remote(&id) {
+                Some(manifest) => println!("{id}: nothing to verify; {}", remote::where_it_runs(manifest)),
+                None => {
+                    registry.verify(&id)?;
+                    println!("{id}: every file has the sha256 that it had when it was fetched");
+                }
+            }
         }
         Args::Info { id } => info(&wiring::registry()?, &id)?,
     }
@@ -118,7 +124,13 @@ fn list(registry: &Registry, json: bool) -> anyhow::Result<()> {
                 "dim": manifest.dim, "licence": manifest.licence, "here": here(manifest),
             })
         });
-        println!("{}", serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?);
+        let elsewhere = registry.remotes().map(|manifest| {
+            serde_json::json!({
+                "id": manifest.id, "title": manifest.title, "modality": manifest.modality, "dim": manifest.dim,
+                "licence": manifest.licence, "here": false, "remote": true, "has_key": remote::has_key(manifest),
+            })
+        });
+        println!("{}", serde_json::to_string_pretty(&rows.chain(elsewhere).collect::<Vec<_>>())?);
         return Ok(());
     }
     println!("{:<28} {:<8} {:>5}  {:<5} title", "id", "reads", "dim", "here");
@@ -126,10 +138,20 @@ fn list(registry: &Registry, json: bool) -> anyhow::Result<()> {
         let (modality, here) = (manifest.modality.to_string(), if here(manifest) { "yes" } else { "-" });
         println!("{:<28} {modality:<8} {:>5}  {here:<5} {}", manifest.id, manifest.dim, manifest.title);
     }
+    for manifest in registry.remotes() {
+        let (modality, key) =
+            (manifest.modality.to_string(), if remote::has_key(manifest) { "key" } else { "nokey" });
+        println!("{:<28} {modality:<8} {:>5}  {key:<5} {}", manifest.id, manifest.dim, manifest.title);
+    }
     Ok(())
 }
 
 fn pull(registry: &Registry, id: &str, from: Option<PathBuf>) -> anyhow::Result<()> {
+    if let Some(manifest) = registry.remote(id) {
+        println!("{id}: nothing to fetch; {}", remote::where_it_runs(manifest));
+        println!("{id}: {}", remote::key_state(manifest));
+        return Ok(());
+    }
     let progress = Downloads::default();
     let model = match from {
         Some(folder) => registry.pull_from_folder(id, &folder, &progress)?,
@@ -149,8 +171,7 @@ fn import(
 ) -> anyhow::Result<ProjectionCard> {
     let registry = wiring::registry()?;
     let runtime = wiring::load_runtime(registry.cache())?;
-    let opened = wiring::open_encoder(&runtime, &registry.ready_to_run(encoder)?, Device::Cpu)?;
-    let input_space = opened.space(RowKind::Pooled).context("every encoder has pooled rows")?.clone();
+    let input_space = wiring::pooled_space(&registry, &runtime, encoder)?;
     let (n_inputs, dim) = projection_widths(&runtime, adapter)?;
     if n_inputs != input_space.dim {
         let found = input_space.dim;
@@ -189,6 +210,10 @@ fn import(
 }
 
 fn info(registry: &Registry, id: &str) -> anyhow::Result<()> {
+    if let Some(manifest) = registry.remote(id) {
+        remote::print_info(manifest, registry.cache());
+        return Ok(());
+    }
     let manifest = registry.manifest(id)?;
     let unit = if manifest.modality == Modality::Protein { "residues" } else { "tokens" };
     println!("{}\n{}", manifest.id, manifest.title);

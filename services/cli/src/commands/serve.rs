@@ -84,7 +84,8 @@ pub(crate) fn serve(
     let protein = settings.protein_model();
     let text = settings.text_encoder.as_ref().map(|id| ModelArgs {
         // Sentences are short and each session holds the weights again, so one is enough unless more are asked for.
-        workers: settings.n_workers.max(1),
+        // One that runs elsewhere holds none here.
+        workers: if registry.remote(id).is_some() { settings.n_workers } else { settings.n_workers.max(1) },
         ..protein.for_modality(Modality::Text, id)
     });
     for args in [Some(protein), text].into_iter().flatten() {
@@ -139,6 +140,16 @@ fn encoder_info(
     embedder: &Embedder,
 ) -> anyhow::Result<EncoderInfo> {
     let id = embedder.encoder().id();
+    if let Some(manifest) = registry.remote(id) {
+        return Ok(EncoderInfo {
+            id: id.to_owned(),
+            title: manifest.title.clone(),
+            licence: manifest.licence.clone(),
+            device_asked: "none".to_owned(),
+            provider: "runs elsewhere",
+            n_workers: embedder.batcher().settings().n_workers,
+        });
+    }
     let manifest = registry.manifest(id)?;
     Ok(EncoderInfo {
         id: id.to_owned(),

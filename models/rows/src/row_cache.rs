@@ -2,7 +2,7 @@
 //!
 //! One file a space, named by its fingerprint; rows are found by the sha256 of what was encoded (and how long inputs were
 //! treated). Records are appended under a lock and carry a checksum: a torn or flipped one is passed over, and encoded
-//! again. Used by training and evaluation.
+//! again. Other processes may append at the same time; [`RowCache::refresh`] looks what they brought.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -34,6 +34,16 @@ impl ContentKey {
         hasher.update(content.as_bytes());
         Self(hasher.finalize().into())
     }
+
+    /// The key of a text that was encoded exactly as it stands.
+    #[must_use]
+    pub fn of_exact(text: &str) -> Self {
+        Self(Sha256::new().chain_update(b"x").chain_update(text.as_bytes()).finalize().into())
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; KEY_BYTES] {
+        &self.0
+    }
 }
 
 /// The cache cannot be used.
@@ -55,6 +65,8 @@ pub struct RowCache {
     path: PathBuf,
     file: File,
     dim: usize,
+    /// Where the records end that `offsets` knows.
+    n_bytes_read: u64,
     /// Where each row's record starts.
     offsets: HashMap<ContentKey, u64>,
 }
@@ -77,8 +89,14 @@ impl RowCache {
         let prepared = prepare(&mut file, space);
         let unlocked = file.unlock();
         prepared.and(unlocked).map_err(failed("write"))?;
-        let mut cache = Self { path: path.clone(), file, dim: space.dim, offsets: HashMap::new() };
-        cache.read_keys().map_err(failed("read"))?;
+        let mut cache = Self {
+            path: path.clone(),
+            file,
+            dim: space.dim,
+            n_bytes_read: HEADER_BYTES,
+            offsets: HashMap::new(),
+        };
+        cache.refresh()?;
         Ok(cache)
     }
 
@@ -131,6 +149,14 @@ impl RowCache {
         Ok(())
     }
 
+    /// Learns of the rows that others appended since.
+    ///
+    /// # Errors
+    /// [`RowCacheError`].
+    pub fn refresh(&mut self) -> Result<(), RowCacheError> {
+        self.read_keys().map_err(|source| RowCacheError { action: "read", path: self.path.clone(), source })
+    }
+
     fn record_bytes(&self) -> usize {
         KEY_BYTES + 4 * self.dim + 4
     }
@@ -155,11 +181,12 @@ impl RowCache {
 
     fn read_keys(&mut self) -> io::Result<()> {
         let size = self.record_bytes() as u64;
-        let n_records = (self.file.metadata()?.len() - HEADER_BYTES) / size;
+        let n_records = self.file.metadata()?.len().saturating_sub(self.n_bytes_read) / size;
         let mut key = [0; KEY_BYTES];
-        for offset in (0..n_records).map(|record| HEADER_BYTES + record * size) {
-            self.file.read_exact_at(&mut key, offset)?;
-            self.offsets.insert(ContentKey(key), offset);
+        for _ in 0..n_records {
+            self.file.read_exact_at(&mut key, self.n_bytes_read)?;
+            self.offsets.insert(ContentKey(key), self.n_bytes_read);
+            self.n_bytes_read += size;
         }
         Ok(())
     }
@@ -225,6 +252,25 @@ mod tests {
         cache.append(&[(key("c"), vec![3.0; 3])]).unwrap();
         let cache = RowCache::open(folder.path(), &space()).unwrap();
         assert_eq!((cache.len(), cache.get(&key("c"))), (3, Some(vec![3.0; 3])));
+    }
+
+    #[test]
+    fn rows_of_others_are_seen_after_a_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mine = RowCache::open(folder.path(), &space()).unwrap();
+        let mut theirs = RowCache::open(folder.path(), &space()).unwrap();
+        theirs.append(&[(key("a"), vec![1.0; 3])]).unwrap();
+        mine.append(&[(key("b"), vec![2.0; 3])]).unwrap();
+        assert_eq!((mine.get(&key("a")), mine.get(&key("b"))), (None, Some(vec![2.0; 3])));
+        mine.refresh().unwrap();
+        theirs.refresh().unwrap();
+        for cache in [&mine, &theirs] {
+            assert_eq!(
+                (cache.get(&key("a")), cache.get(&key("b"))),
+                (Some(vec![1.0; 3]), Some(vec![2.0; 3]))
+            );
+            assert_eq!(cache.len(), 2);
+        }
     }
 
     #[test]

@@ -3,11 +3,16 @@
 //! Each piece reports weighted means and variances with its total weight; the record's are the moments of the
 //! union, in f64: mean = sum(W m) / sum(W), variance = sum(W (v + (m - mean)^2)) / sum(W).
 
-use protext_core::{EncodeError, Encoded, EncoderRow, Piece, PieceOutput, Prepared};
+use crate::encoder::{Encoded, Piece, PieceOutput, Prepared};
+use crate::error::EncodeError;
+use crate::vector::EncoderRow;
 
 /// Joins `outputs`, in the order of `prepared.pieces`. `residues_of` is the width of a protein encoder whose
 /// residues are wanted; the rows of BOS and EOS are left out.
-pub(crate) fn join(
+///
+/// # Errors
+/// [`EncodeError::NotFinite`].
+pub fn join(
     encoder: &str,
     prepared: &Prepared,
     mut outputs: Vec<PieceOutput>,

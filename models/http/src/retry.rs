@@ -7,18 +7,22 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 /// Share of a wait that chance may add, so that many clients do not come back at once.
 const JITTER: f64 = 0.25;
 
-/// Patience of one fetcher.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
-    pub(super) n_tries: u32,
-    pub(super) first_wait: Duration,
-    pub(super) longest_wait: Duration,
+/// Patience of one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Tries in all, at least 1.
+    pub n_tries: u32,
+    /// Wait before the second try; doubles from try to try, and chance adds up to a quarter.
+    pub first_wait: Duration,
+    /// Longest wait. A service that asks for more ends the tries.
+    pub longest_wait: Duration,
 }
 
 impl Patience {
     /// Wait after `n_tries` tries; `None` if no try is left, or the service asks for more than is waited for. `chance` is
     /// 0 to 1. Never shorter than what the service asks for.
-    pub(super) fn wait(&self, n_tries: u32, asked: Option<Duration>, chance: f64) -> Option<Duration> {
+    #[must_use]
+    pub fn wait(&self, n_tries: u32, asked: Option<Duration>, chance: f64) -> Option<Duration> {
         if n_tries >= self.n_tries || asked.is_some_and(|asked| asked > self.longest_wait) {
             return None;
         }
@@ -28,8 +32,14 @@ impl Patience {
     }
 }
 
-/// `Retry-After`, in seconds or as a date; a date that is over is no wait.
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+/// `Retry-After-Ms`, which OpenAI and its kin send beside the standard header, else `Retry-After`, in seconds or as a
+/// date; a date that is over is no wait.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let ms = headers.get("retry-after-ms").and_then(|value| value.to_str().ok()?.trim().parse::<f64>().ok());
+    if let Some(wait) = ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok()) {
+        return Some(wait);
+    }
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
@@ -39,7 +49,8 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 }
 
 /// Statuses after which another try may help.
-pub(super) fn is_passing(status: u16) -> bool {
+#[must_use]
+pub fn is_passing(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500..=599)
 }
 
@@ -95,5 +106,10 @@ mod tests {
             assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs), "{value}");
         }
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
+        for (ms, wait_ms) in [("250", 250), ("1500.5", 1500), ("soon", 9000), ("-4", 9000), ("NaN", 9000)] {
+            let mut headers = HeaderMap::from_iter([(RETRY_AFTER, "9".parse().unwrap())]);
+            headers.insert("retry-after-ms", ms.parse().unwrap());
+            assert_eq!(retry_after(&headers, now).unwrap().as_millis(), wait_ms, "{ms}");
+        }
     }
 }
