@@ -120,7 +120,7 @@ fn texts_are_embedded_elsewhere_and_paid_for_once() {
     let ran = lab.run(&format!("{embed} x.parquet"));
     assert!(ran.status.success(), "{}", stderr(&ran));
     assert!(
-        stderr(&ran).contains("2100 tokens (about $0.0003)"),
+        stderr(&ran).contains("2400 tokens (about $0.0003)"),
         "the service counts words: {}",
         stderr(&ran)
     );
