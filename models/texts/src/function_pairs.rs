@@ -1,6 +1,7 @@
 //! Pairs of a protein and what its annotations say it does, for pretraining the joint space.
 //!
-//! A protein's text is that of its ENZYME entries, then "name: definition." of each molecular-function term. Pairs are
+//! A protein is taken if a molecular function or an ENZYME entry is known of it. Its text is that of its ENZYME entries, then
+//! one sentence a GO term, whatever its namespace: the name, then the first sentence of the definition. Pairs are
 //! put into an order whose every beginning is as diverse as can be: first one protein of each cluster of relatives, then
 //! a second of each, and so on. Within a cluster enzymes come first, then the order of a hash of the accession, so the
 //! same input gives the same pairs, whatever its order.
@@ -52,8 +53,6 @@ pub struct TermCounts {
     pub n_obsolete: u64,
     /// Roots and "protein binding".
     pub n_vague: u64,
-    /// Processes and places.
-    pub n_other_namespace: u64,
 }
 
 /// Names of enzymes by protein.
@@ -104,34 +103,39 @@ pub fn function_pairs(
     let mut pairs = Vec::new();
     for protein in proteins {
         let of_enzymes = enzymes.of_protein(&protein.accession);
-        let mut sentences = of_enzymes.to_vec();
-        sentences.extend(term_texts(&protein.accession, terms, ontology, &mut found.terms));
-        if sentences.is_empty() {
+        let (has_function, of_terms) = term_sentences(&protein.accession, terms, ontology, &mut found.terms);
+        if !has_function && of_enzymes.is_empty() {
             found.n_without_function += 1;
             continue;
         }
+        let sentences = [of_enzymes, &of_terms].concat();
         pairs.push(FunctionPair { protein, text: sentences.join(" "), is_enzyme: !of_enzymes.is_empty() });
     }
     choose::choose(pairs, choice, &mut found);
     found
 }
 
-/// "name: definition." of each molecular function of a protein, by id.
-fn term_texts(
+/// One sentence a term of a protein, by id; true if one of them is a molecular function.
+fn term_sentences(
     accession: &str,
     terms: &ProteinTerms,
     ontology: &Ontology,
     counts: &mut TermCounts,
-) -> Vec<String> {
+) -> (bool, Vec<String>) {
     let resolved = ontology.resolve(terms.of_protein(accession));
     counts.n_unknown += resolved.n_unknown;
     counts.n_obsolete += resolved.n_obsolete;
     counts.n_vague += resolved.n_vague;
-    let n_terms = resolved.terms.len() as u64;
-    let functions = resolved.terms.values().filter(|term| term.namespace == Namespace::MolecularFunction);
-    let texts: Vec<String> = functions.map(|term| term.text()).collect();
-    counts.n_other_namespace += n_terms - texts.len() as u64;
-    texts
+    let has_function = resolved.terms.values().any(|term| term.namespace == Namespace::MolecularFunction);
+    (has_function, resolved.terms.values().map(|term| sentence(&term.text())).collect())
+}
+
+/// The first sentence of "name: definition.", with a capital letter, so that a text of many can be told apart again.
+fn sentence(text: &str) -> String {
+    let first = text.split_once(". ").map_or(text, |(first, _)| first).trim_end_matches('.');
+    let mut letters = first.chars();
+    let capital = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
+    format!("{capital}{}.", letters.as_str())
 }
 
 #[cfg(test)]
@@ -153,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_the_enzyme_then_the_functions_by_id() {
+    fn a_text_is_the_enzyme_then_a_sentence_a_term() {
         let ontology = Ontology::from_obo(OBO.as_bytes(), "go").unwrap();
         let terms = ProteinTerms::new(TABLE.as_bytes(), "table", |_| true, &[]).unwrap();
         let enzymes =
@@ -165,9 +169,12 @@ mod tests {
         texts.sort_unstable();
         assert_eq!(
             texts,
-            [("A", "Trypsin. Cuts. DNA binding: Binds DNA. serine endopeptidase."), ("C", "Trypsin. Cuts.")]
+            [
+                ("A", "Trypsin. Cuts. DNA binding: Binds DNA. Serine endopeptidase. Translation."),
+                ("C", "Trypsin. Cuts.")
+            ]
         );
         assert_eq!((found.n_without_function, enzymes.n_not_in_use), (1, 1));
-        assert_eq!(found.terms, TermCounts { n_vague: 2, n_other_namespace: 1, ..TermCounts::default() });
+        assert_eq!(found.terms, TermCounts { n_vague: 2, ..TermCounts::default() });
     }
 }

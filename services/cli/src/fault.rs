@@ -10,9 +10,9 @@ use protext_index::{IndexError, SnapshotError};
 use protext_onnx::ModelError;
 use protext_registry::runtime::RuntimeError;
 use protext_registry::{CacheError, RegistryError, WheelError};
+use protext_remote::RemoteError;
 use protext_texts::TextError;
 use protext_texts::fetch::FetchError;
-use protext_remote::RemoteError;
 
 /// Wrong usage that the argument parser cannot see.
 #[derive(Debug, thiserror::Error)]

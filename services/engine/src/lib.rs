@@ -26,6 +26,6 @@ pub use embed_records::{
 pub use embedder::{EmbedOptions, Embedder, Pending};
 pub use engine::{Engine, Limits, OpenCollection};
 pub use error::EngineError;
-pub use target::{Target, UnknownTarget};
 /// Rows kept on disk.
 pub use protext_rows as row_cache;
+pub use target::{Target, UnknownTarget};

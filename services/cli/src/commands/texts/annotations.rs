@@ -25,8 +25,8 @@ const COLUMNS: &[Column] = &[
     --per-cluster 2 --max-length 1022 --limit 20000 -o pairs.tsv.gz\n  \
     protext texts annotations --proteins human.tsv.gz --annotations goa_human.gaf.gz --evidence EXP,IDA,IPI,IMP \\\n    \
     --go go-basic.obo -o pairs.parquet\n\n\
-    A text is that of the protein's ENZYME entries, then \"name: definition.\" of each molecular function. Rows go round\n\
-    by round, one protein of each cluster in a round, so that the first rows are the most diverse."
+    Proteins with a molecular function or an ENZYME entry are taken. A text is that of the ENZYME entries, then a sentence\n\
+    a GO term: its name and the first sentence of its definition. Rows go round by round, one protein of each cluster in a round, so that the first rows are the most diverse."
 )]
 pub(crate) struct Args {
     /// Tables with accession, sequence and, where there are, cluster30 and group; plain or gzip.
@@ -104,7 +104,6 @@ fn tell_terms(table: &mut TextTable, found: &FunctionPairs, terms: &ProteinTerms
     let n_enzymes = found.pairs.iter().filter(|pair| pair.is_enzyme).count();
     table.note(n_enzymes, "rows with an ENZYME entry");
     table.note(found.terms.n_vague, "annotations left out, a root or \"protein binding\"");
-    table.note(found.terms.n_other_namespace, "annotations left out, a process or a place");
     table.note(found.terms.n_obsolete, "annotations left out, obsolete without a successor");
     table.note(found.terms.n_unknown, "annotations left out, not in the ontology");
     table.note(terms.n_not, "annotations left out, qualified NOT");
