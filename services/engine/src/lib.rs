@@ -14,8 +14,10 @@ pub mod eval;
 pub mod input;
 pub mod m8;
 pub mod output;
+mod program;
 pub mod row_cache;
 pub mod search;
+pub mod split;
 
 pub use batcher::{Batcher, BatcherSettings};
 pub use embed_records::{

@@ -9,6 +9,7 @@ mod health;
 mod index;
 mod models;
 mod pair_rows;
+mod row_source;
 mod runtime;
 mod search;
 mod serve;
