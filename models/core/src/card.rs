@@ -74,6 +74,9 @@ pub struct JointCard {
     /// How cosines become confidences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
+    /// Further data that was only ever trained on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<CardData>,
     /// Figures on held-out data, by name.
     pub metrics: BTreeMap<String, f64>,
 }
@@ -110,8 +113,21 @@ pub struct TowerCard {
     pub row_kind: RowKind,
     /// sha256 of its graph.
     pub sha256: String,
+    /// The file of rows that it was trained on, where no encoder was run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<CardRows>,
     /// The space of those rows.
     pub input_space: Space,
+}
+
+/// A file of rows that somebody made beforehand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CardRows {
+    /// Its name.
+    pub file: String,
+    /// sha256 of the file.
+    pub sha256: String,
 }
 
 impl JointCard {

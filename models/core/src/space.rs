@@ -57,6 +57,13 @@ impl Fingerprint {
         Self(hasher.finalize().into())
     }
 
+    /// Takes 64 hexadecimal digits back, as [`Fingerprint`] writes itself; `None` if they are none.
+    #[must_use]
+    pub fn parse(digits: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(digits, &mut bytes).is_ok().then_some(Self(bytes))
+    }
+
     /// The first 12 hexadecimal digits, for people.
     #[must_use]
     pub fn short(&self) -> String {
@@ -159,5 +166,7 @@ mod tests {
         let json = serde_json::to_string(&original).unwrap();
         assert_eq!(serde_json::from_str::<Space>(&json).unwrap(), original);
         assert!(serde_json::from_str::<Fingerprint>("\"abc\"").is_err());
+        assert_eq!(Fingerprint::parse(&original.fingerprint.to_string()), Some(original.fingerprint));
+        assert_eq!(Fingerprint::parse("abc"), None);
     }
 }

@@ -3,7 +3,8 @@
 
 use ndarray::Array2;
 use protext_train::contrastive::{
-    Checkpoint, ContrastiveSettings, OnEpoch, Pairs, TrainError, Trained, mean_reciprocal_rank, ranks, train,
+    Checkpoint, ContrastiveSettings, OnEpoch, Pairs, Parts, TrainError, Trained, mean_reciprocal_rank, ranks,
+    train,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -51,8 +52,12 @@ fn settings() -> ContrastiveSettings {
     }
 }
 
+fn parts<'a>(training: &'a Pairs, validation: &'a Pairs) -> Parts<'a> {
+    Parts { training, extra: None, validation }
+}
+
 fn run(checkpoint: Option<&Checkpoint>, on_epoch: OnEpoch<'_>) -> Result<Trained, TrainError> {
-    train(&pairs(0, 600), None, &pairs(10_000, 100), &settings(), checkpoint, on_epoch)
+    train(parts(&pairs(0, 600), &pairs(10_000, 100)), &settings(), checkpoint, on_epoch)
 }
 
 #[test]
@@ -116,7 +121,7 @@ fn several_members_are_joined_and_better_than_one() {
         let settings = ContrastiveSettings { n_members, n_epochs: 6, noise: 0.1, ..settings() };
         let checkpoint = Checkpoint { path: folder.path().join(format!("{n_members}")), data: String::new() };
         let trained =
-            train(&training, None, &validation, &settings, Some(&checkpoint), &mut |_| true).unwrap();
+            train(parts(&training, &validation), &settings, Some(&checkpoint), &mut |_| true).unwrap();
         // Four components correct hubs.
         assert_eq!((trained.protein.dim(), trained.epochs.len()), (8 * n_members + 4, 6 * n_members));
         checkpoint.remove(n_members).unwrap();
@@ -140,7 +145,13 @@ fn extra_pairs_help_and_never_count_as_training_pairs() {
         (pairs(0, 256), pairs(30_000, 900), pairs(10_000, 100), pairs(20_000, 300));
     let mrr = |extra: Option<&Pairs>| {
         let settings = ContrastiveSettings { n_epochs: 10, extra_share: 3.0, ..settings() };
-        let trained = train(&training, extra, &validation, &settings, None, &mut |_| true).unwrap();
+        let trained = train(
+            Parts { training: &training, extra, validation: &validation },
+            &settings,
+            None,
+            &mut |_| true,
+        )
+        .unwrap();
         let proteins = trained.protein.apply(&unseen.proteins.view()).unwrap();
         let texts = trained.text.apply(&unseen.text_rows().view()).unwrap();
         mean_reciprocal_rank(&ranks(&proteins.view(), &texts.view()).by_text)
@@ -148,7 +159,13 @@ fn extra_pairs_help_and_never_count_as_training_pairs() {
     let (without, with) = (mrr(None), mrr(Some(&extra)));
     assert!(with > without, "{without} {with}");
     let narrow = Pairs { proteins: extra.sentences.clone(), ..extra.clone() };
-    let refused = train(&training, Some(&narrow), &validation, &settings(), None, &mut |_| true).unwrap_err();
+    let refused = train(
+        Parts { training: &training, extra: Some(&narrow), validation: &validation },
+        &settings(),
+        None,
+        &mut |_| true,
+    )
+    .unwrap_err();
     assert!(refused.to_string().contains("in extra"), "{refused}");
 }
 
@@ -162,14 +179,14 @@ fn repeated_texts_are_partners_of_each_other() {
         doubled.proteins.row_mut(row + 1).assign(&protein);
         doubled.text_keys[row + 1] = doubled.text_keys[row];
     }
-    let trained = train(&doubled, None, &pairs(10_000, 100), &settings(), None, &mut |_| true).unwrap();
+    let trained = train(parts(&doubled, &pairs(10_000, 100)), &settings(), None, &mut |_| true).unwrap();
     assert!(trained.epochs.iter().any(|epoch| epoch.validation_mrr > 0.4), "{:?}", trained.epochs);
 }
 
 #[test]
 fn faults_of_data_and_settings_are_named() {
     let fails = |training: &Pairs, validation: &Pairs, settings: &ContrastiveSettings| {
-        train(training, None, validation, settings, None, &mut |_| true).unwrap_err().to_string()
+        train(parts(training, validation), settings, None, &mut |_| true).unwrap_err().to_string()
     };
     let (good, valid) = (pairs(0, 200), pairs(10_000, 50));
     let said = fails(&pairs(0, 100), &valid, &settings());

@@ -15,8 +15,10 @@ pub mod eval;
 pub mod input;
 pub mod m8;
 pub mod output;
+mod program;
 pub mod rerank;
 pub mod search;
+pub mod split;
 mod target;
 
 pub use batcher::{Batcher, BatcherSettings};

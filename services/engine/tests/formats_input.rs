@@ -248,7 +248,7 @@ fn unusable_inputs_are_refused_when_opened() {
         ("n.tsv", b"id\tse\xffquence\n", &protein(), &["line 1", "UTF-8"]),
         ("x.fasta", b">a\nMK\n", &text(), &["FASTA", "texts"]),
         ("x.parquet", b"PAR1 but no more", &protein(), &["Parquet"]),
-        ("x.parquet.gz", &gzip(b"PAR1"), &protein(), &["Parquet", "plain file"]),
+        ("x.parquet.gz", &gzip(b"PAR1"), &protein(), &["x.parquet.gz", "cannot be read as Parquet"]),
         ("broken.fasta.gz", &gzip(b">a\nMK\n")[..5], &protein(), &["cannot read"]),
     ];
     for (name, bytes, options, parts) in table {
@@ -420,4 +420,28 @@ fn damaged_parquet_ends_with_an_error_and_never_a_panic() {
         n_fatal += fatal.len();
     }
     assert!(n_fatal > 0);
+}
+
+#[test]
+fn a_metadata_column_may_be_missing_and_parquet_may_be_zipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let optional = InputOptions {
+        metadata_columns: vec!["split".into(), "group".into()],
+        metadata_optional: true,
+        ..text()
+    };
+    let column = |value: &str| Arc::new(StringArray::from(vec![value])) as ArrayRef;
+    let parquet_bytes =
+        parquet(vec![("id", column("A")), ("text", column("binds")), ("group", column("g"))], 1);
+    for (name, bytes) in [
+        ("a.tsv", b"id\ttext\tgroup\nA\tbinds\tg\n".to_vec()),
+        ("a.parquet", parquet_bytes.clone()),
+        ("a.parquet.gz", gzip(&parquet_bytes)),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let records: Vec<_> = open(&Source::Path(path), &optional).unwrap().map(Result::unwrap).collect();
+        assert_eq!(records.len(), 1, "{name}");
+        assert_eq!(records[0].metadata, [("group".to_owned(), "g".to_owned())], "{name}");
+    }
 }

@@ -328,3 +328,33 @@ fn read_python_files(folder: &Path) {
     }
     assert!(n_files >= 8, "only {n_files} files");
 }
+
+#[test]
+fn groups_of_an_hdf5_file_are_looked_into() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("groups.h5");
+    let mut builder = hdf5_pure::FileBuilder::new();
+    builder.create_dataset("P1").with_f32_data(&[1.0, 2.0]).with_shape(&[2]);
+    let mut species = builder.create_group("yeast");
+    species.create_dataset("P2").with_f32_data(&[3.0, 4.0]).with_shape(&[2]);
+    builder.add_group(species.finish());
+    let mut protein = builder.create_group("P3");
+    protein.create_dataset("embedding").with_f32_data(&[5.0, 6.0]).with_shape(&[2]);
+    builder.add_group(protein.finish());
+    builder.write(&path).unwrap();
+    let file = read_vectors(&path).unwrap();
+    let vector = |id: &str| file.vector(file.ids.iter().position(|found| found == id).unwrap()).unwrap();
+    assert_eq!(
+        (vector("P1"), vector("P2"), vector("P3")),
+        (&[1.0, 2.0][..], &[3.0, 4.0][..], &[5.0, 6.0][..])
+    );
+    let path = folder.path().join("twice.h5");
+    let mut builder = hdf5_pure::FileBuilder::new();
+    for name in ["human", "yeast"] {
+        let mut species = builder.create_group(name);
+        species.create_dataset("P1").with_f32_data(&[1.0]).with_shape(&[1]);
+        builder.add_group(species.finish());
+    }
+    builder.write(&path).unwrap();
+    assert!(matches!(read_vectors(&path), Err(VectorFileError::DuplicateId { .. })));
+}

@@ -111,6 +111,17 @@ pub struct Pairs {
     pub text_keys: Vec<u32>,
 }
 
+/// What a run reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    /// Pairs to learn from; rows are whitened by them.
+    pub training: &'a Pairs,
+    /// Further pairs to learn from, such as those of another source, in batches of their own.
+    pub extra: Option<&'a Pairs>,
+    /// Pairs to choose the epoch by.
+    pub validation: &'a Pairs,
+}
+
 impl Pairs {
     /// Pairs.
     #[must_use]

@@ -18,7 +18,7 @@ use super::ranks::{mean_reciprocal_rank, ranks};
 use super::texts::{drop_sentences, mean_rows};
 use super::tower::{Tower, TowerShape};
 use super::weights::TowerWeights;
-use super::{ContrastiveSettings, Epoch, Pairs, Trained, adamw::AdamW};
+use super::{ContrastiveSettings, Epoch, Pairs, Parts, Trained, adamw::AdamW};
 use crate::whitening::{Whitening, WhiteningSettings, first_not_finite};
 
 /// Training vectors that hubs are told by.
@@ -26,22 +26,20 @@ const MAX_REFERENCES: usize = 2048;
 /// The inverse temperature is kept below this. Source: CLIP.
 const MAX_SCALE: f32 = 100.0;
 
-/// Trains on `training` and, beside it, on `extra` pairs; chooses the epoch by `validation`. Members of an ensemble are
+/// Trains on the training pairs and, beside them, on extra ones; chooses the epoch by the validation pairs. Members of an ensemble are
 /// trained side by side, one a core. `on_epoch` hears of every epoch, and ends the run by answering false; the checkpoint
 /// then stands, and the next call with the same data and settings goes on from it.
 ///
 /// # Errors
 /// [`TrainError`].
 pub fn train(
-    training: &Pairs,
-    extra: Option<&Pairs>,
-    validation: &Pairs,
+    parts: Parts<'_>,
     settings: &ContrastiveSettings,
     checkpoint: Option<&Checkpoint>,
     on_epoch: OnEpoch<'_>,
 ) -> Result<Trained, TrainError> {
-    check(training, extra, validation, settings)?;
-    let data = Data::prepare(training, extra, validation, settings)?;
+    check(parts, settings)?;
+    let data = Data::prepare(parts, settings)?;
     let next = AtomicUsize::new(1);
     let listener = Listener { on_epoch: Mutex::new(on_epoch), stop: AtomicBool::new(false) };
     let work = || {
@@ -71,7 +69,7 @@ pub fn train(
     let (protein, text): (Vec<_>, Vec<_>) = towers.into_iter().unzip();
     let epochs = members.into_iter().flat_map(|(_, epochs, _)| epochs).collect();
     let (protein, text) = (TowerWeights::join(protein), TowerWeights::join(text));
-    let (protein, text) = correct_hubs(protein, text, training, settings)?;
+    let (protein, text) = correct_hubs(protein, text, parts.training, settings)?;
     Ok(Trained { protein, text, epochs })
 }
 
@@ -138,12 +136,8 @@ struct Part<'a> {
 }
 
 impl<'a> Data<'a> {
-    fn prepare(
-        training: &'a Pairs,
-        extra: Option<&'a Pairs>,
-        validation: &Pairs,
-        settings: &ContrastiveSettings,
-    ) -> Result<Self, TrainError> {
+    fn prepare(parts: Parts<'a>, settings: &ContrastiveSettings) -> Result<Self, TrainError> {
+        let Parts { training, extra, validation } = parts;
         let device = Device::Cpu;
         let n_components = settings.protein_components.min(training.proteins.ncols());
         let whitening = WhiteningSettings { n_components, shrinkage: settings.shrinkage };
@@ -378,12 +372,8 @@ fn add_noise(x: &Tensor, deviation: f32, rng: &mut StdRng) -> candle_core::Resul
     x.add(&Tensor::from_vec(noise, x.shape(), x.device())?)
 }
 
-fn check(
-    training: &Pairs,
-    extra: Option<&Pairs>,
-    validation: &Pairs,
-    settings: &ContrastiveSettings,
-) -> Result<(), TrainError> {
+fn check(parts: Parts<'_>, settings: &ContrastiveSettings) -> Result<(), TrainError> {
+    let Parts { training, extra, validation } = parts;
     for pairs in [Some(training), extra, Some(validation)].into_iter().flatten() {
         let n_keys = pairs.protein_keys.len().min(pairs.text_keys.len());
         let (n_proteins, n_texts) = (pairs.proteins.nrows(), pairs.texts.len());

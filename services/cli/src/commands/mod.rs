@@ -10,6 +10,7 @@ mod health;
 pub(crate) mod index;
 mod models;
 mod pair_rows;
+mod row_source;
 mod runtime;
 mod search;
 mod serve;

@@ -1,43 +1,42 @@
-//! Encoder rows of protein-text pairs: what training and evaluation of the joint space start from.
+//! Pairs of protein and text: what training and evaluation of the joint space read.
 //!
-//! Rows are kept in the cache, so a second run starts at once.
+//! The table of pairs is joined with sequences and, where they are given, with rows that were made beforehand.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
-use ndarray::Array2;
-use protext_core::{LongPolicy, ResiduePolicy, RowKind};
-use protext_engine::cached_rows::{NamedContent, RowsError, rows_of};
-use protext_engine::eval::{PairTable, TextPair};
-use protext_engine::input::Payload;
-use protext_engine::row_cache::RowCache;
-use protext_engine::{EmbedOptions, EmbedRecordsSettings, Embedder};
+use protext_core::Modality;
+use protext_engine::eval::{PairOptions, PairTable, TextPair};
 use protext_onnx::Device;
-use protext_registry::Cache;
-use protext_texts::function_sentences;
-use protext_train::contrastive::mean_rows;
 
-use crate::fault::UsageError;
+use super::row_source::{RowFile, RowSource};
 use crate::wiring::{self, ModelArgs};
-use crate::{interrupt, progress};
 
 /// Text encoder unless another is named: package registries carry it.
 pub(crate) const DEFAULT_TEXT_ENCODER: &str = "all-MiniLM-L6-v2";
-/// How texts of pairs are prepared, for cards.
-pub(crate) const TEXT_RECIPE: &str = "summary without authors, notes and sentences about transcripts and pseudogenes; \
-                                      mean of the rows of its sentences";
 
-/// Which pairs, and which encoders.
+/// Which pairs, and which encoders or rows.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct PairArgs {
-    /// Table with accession, text and, if it has them, sequence, split and group.
+    /// Table with accession, text and, if it has them, sequence, split, group or cluster30, and text_dup: TSV, CSV, JSON
+    /// lines or Parquet, plain or gzip.
     #[arg(long, visible_alias = "pairs", value_name = "FILE")]
     pub(crate) data: PathBuf,
-    /// Tables with accession and sequence, where --data has no sequences; by default those in ../proteins beside it,
-    /// or in $PROTEXT_SHARED/data/proteins.
+    /// FASTA or tables with accession and sequence, where --data has no sequences; by default the tables in ../proteins
+    /// beside it, or in $PROTEXT_SHARED/data/proteins.
     #[arg(long, value_name = "FILE")]
     pub(crate) sequences: Vec<PathBuf>,
+    /// Embeddings of the proteins by accession (HDF5, Parquet, NPZ or JSON lines) instead of a protein encoder.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) protein_rows: Option<PathBuf>,
+    /// Embeddings of the texts by accession instead of a text encoder.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text_rows: Option<PathBuf>,
+    /// What --protein-rows holds, if the file does not say: a name for encoder and pooling.
+    #[arg(long, value_name = "NAME", requires = "protein_rows")]
+    pub(crate) protein_space: Option<String>,
+    /// What --text-rows holds, if the file does not say.
+    #[arg(long, value_name = "NAME", requires = "text_rows")]
+    pub(crate) text_space: Option<String>,
     /// Protein encoder.
     #[arg(long, value_name = "ID", env = "PROTEXT_ENCODER", default_value = wiring::DEFAULT_PROTEIN_ENCODER)]
     pub(crate) encoder: String,
@@ -49,21 +48,52 @@ pub(crate) struct PairArgs {
     pub(crate) device: Device,
 }
 
+/// Files of rows that stand for encoders.
+#[derive(Debug, Default)]
+pub(crate) struct RowFiles {
+    pub(crate) protein: Option<RowFile>,
+    pub(crate) text: Option<RowFile>,
+}
+
 impl PairArgs {
+    /// Reads the files of rows, if there are any.
+    pub(crate) fn row_files(&self) -> anyhow::Result<RowFiles> {
+        let open = |path: &Option<PathBuf>, space: &Option<String>, modality| {
+            path.as_deref().map(|path| RowFile::open(path, space.as_deref(), modality)).transpose()
+        };
+        Ok(RowFiles {
+            protein: open(&self.protein_rows, &self.protein_space, Modality::Protein)?,
+            text: open(&self.text_rows, &self.text_space, Modality::Text)?,
+        })
+    }
+
     /// Reads the pairs and says what was left out.
-    pub(crate) fn read(&self) -> anyhow::Result<PairTable> {
+    pub(crate) fn read(&self, files: &RowFiles) -> anyhow::Result<PairTable> {
+        self.read_table(&self.data, files, false)
+    }
+
+    /// Reads further pairs, which may hold several texts of one protein.
+    pub(crate) fn read_extra(&self, path: &Path, files: &RowFiles) -> anyhow::Result<PairTable> {
+        // Rows of texts go by accession, so that a second text of a protein would have the row of the first.
+        self.read_table(path, files, files.text.is_none())
+    }
+
+    fn read_table(&self, path: &Path, files: &RowFiles, several_texts: bool) -> anyhow::Result<PairTable> {
         let sequences =
             if self.sequences.is_empty() { self.find_sequences() } else { self.sequences.clone() };
-        let table = PairTable::read(&self.data, &sequences)?;
-        if table.n_without_sequence > 0 {
-            eprintln!(
-                "{}: {} rows have no sequence and are left out",
-                self.data.display(),
-                table.n_without_sequence
-            );
+        let without_sequence = files.protein.is_some();
+        let mut table = PairTable::read(path, &PairOptions { sequences, without_sequence, several_texts })?;
+        for (n, why) in [
+            (table.n_without_sequence, "have no sequence"),
+            (table.n_without_text, "have no text"),
+            (table.n_repeated, "repeat an earlier one"),
+        ] {
+            if n > 0 {
+                eprintln!("{}: {n} rows {why} and are left out", path.display());
+            }
         }
-        if table.n_without_text > 0 {
-            eprintln!("{}: {} rows have no text and are left out", self.data.display(), table.n_without_text);
+        for file in files.protein.iter().chain(&files.text) {
+            file.keep_known(path, &mut table.pairs)?;
         }
         Ok(table)
     }
@@ -96,96 +126,18 @@ impl PairArgs {
         }
     }
 
-    /// The protein encoder at work, without a projection.
-    pub(crate) fn protein_embedder(&self) -> anyhow::Result<Embedder> {
-        wiring::start_embedder(&self.model(&self.encoder), false)
-    }
-
-    /// The text encoder at work.
-    pub(crate) fn text_embedder(&self) -> anyhow::Result<Embedder> {
-        wiring::start_embedder(&self.model(&self.text_encoder), false)
-    }
-}
-
-/// Rows of the proteins of `pairs`, of the kind that towers read.
-pub(crate) fn protein_rows(embedder: &Embedder, pairs: &[&TextPair]) -> anyhow::Result<Array2<f32>> {
-    let records = pairs.iter().map(|pair| NamedContent {
-        id: pair.accession.clone(),
-        payload: Payload::Sequence(pair.sequence.clone()),
-    });
-    rows(embedder, protein_row_kind(embedder), &records.collect::<Vec<_>>(), "embedding proteins")
-}
-
-/// Layer statistics where the encoder has them.
-pub(crate) fn protein_row_kind(embedder: &Embedder) -> RowKind {
-    let has_statistics = embedder.encoder().space(RowKind::LayerStatistics).is_some();
-    if has_statistics { RowKind::LayerStatistics } else { RowKind::Pooled }
-}
-
-/// Rows of the sentences of texts that were prepared by [`TEXT_RECIPE`], and which of them make each text.
-pub(crate) struct SentenceRows {
-    /// `[sentences, inputs]`.
-    pub(crate) sentences: Array2<f32>,
-    /// Rows of `sentences` of each text.
-    pub(crate) texts: Vec<Vec<u32>>,
-}
-
-impl SentenceRows {
-    /// Rows of the texts, `[n, inputs]`: each the mean of its sentences.
-    pub(crate) fn text_rows(&self) -> Array2<f32> {
-        mean_rows(&self.sentences, self.texts.iter().map(Vec::as_slice))
+    /// Where rows of proteins and of texts come from: the files, else encoders at work.
+    pub(crate) fn row_sources(&self, files: RowFiles) -> anyhow::Result<[RowSource; 2]> {
+        let open = |file: Option<RowFile>, encoder: &str| match file {
+            Some(file) => Ok(RowSource::File(Box::new(file))),
+            None => wiring::start_embedder(&self.model(encoder), false)
+                .map(|embedder| RowSource::Encoder(Box::new(embedder))),
+        };
+        Ok([open(files.protein, &self.encoder)?, open(files.text, &self.text_encoder)?])
     }
 }
 
-/// Pooled rows of every sentence of the texts of `pairs`.
-pub(crate) fn sentence_rows(embedder: &Embedder, pairs: &[&TextPair]) -> anyhow::Result<SentenceRows> {
-    let mut numbers = HashMap::new();
-    let mut records = Vec::new();
-    let mut texts = Vec::with_capacity(pairs.len());
-    for pair in pairs {
-        let mut text = Vec::new();
-        for sentence in function_sentences(&pair.text) {
-            let next = u32::try_from(records.len()).context("more sentences than 32 bits count")?;
-            text.push(*numbers.entry(sentence.clone()).or_insert(next));
-            if text.last() == Some(&next) {
-                records.push(NamedContent { id: pair.accession.clone(), payload: Payload::Text(sentence) });
-            }
-        }
-        texts.push(text);
-    }
-    let sentences = rows(embedder, RowKind::Pooled, &records, "embedding sentences")?;
-    Ok(SentenceRows { sentences, texts })
-}
-
-/// Rows of records in their order, from the row cache where it has them.
-pub(crate) fn rows(
-    embedder: &Embedder,
-    kind: RowKind,
-    records: &[NamedContent],
-    what: &str,
-) -> anyhow::Result<Array2<f32>> {
-    let space = embedder.encoder().space(kind);
-    let space = space.ok_or_else(|| UsageError(format!("{} has no such rows", embedder.encoder().id())))?;
-    let mut cache = RowCache::open(&cache_folder()?, space)?;
-    let settings = EmbedRecordsSettings {
-        options: EmbedOptions::new(LongPolicy::Window),
-        residues: ResiduePolicy::default(),
-        joint: false,
-    };
-    let total = records.iter().map(|record| record.payload.as_str().len() as u64).sum();
-    let bar = progress::residues(Some(total), what);
-    let stop = interrupt::flag()?;
-    let rows = rows_of(embedder, &mut cache, kind, records, &settings, |n_residues| {
-        bar.inc(n_residues as u64);
-        !stop.load(std::sync::atomic::Ordering::Relaxed)
-    });
-    bar.finish_and_clear();
-    match rows {
-        Err(RowsError::Stopped) => Err(interrupt::Interrupted.into()),
-        other => Ok(other?),
-    }
-}
-
-fn cache_folder() -> anyhow::Result<PathBuf> {
-    Ok(Cache::from_environment()?.folder(Path::new("rows"))?)
+/// Equal numbers for equal sequences, or for equal accessions where no sequence is known.
+pub(crate) fn sequence_or_accession(pair: &TextPair) -> &str {
+    if pair.sequence.is_empty() { &pair.accession } else { &pair.sequence }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::input::{InputError, RecordError};
+
 /// An evaluation that cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
@@ -27,6 +29,28 @@ pub enum EvalError {
     /// No rows.
     #[error("{}: the table has no rows", path.display())]
     Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The table's format or columns are wrong.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// One of its records is wrong.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Rows, but no pair among them.
+    #[error("{}: no pair is left: {n_without_text} rows without a text, {n_without_sequence} without a sequence; give both columns, or --sequences", path.display())]
+    NoPairs {
+        /// The file.
+        path: PathBuf,
+        /// Rows without a text.
+        n_without_text: usize,
+        /// Rows without a sequence.
+        n_without_sequence: usize,
+    },
+    /// A table without groups where they are what is needed.
+    #[error("{}: no column group or cluster30, by which relatives are told; add one of them", path.display())]
+    NoGroups {
         /// The file.
         path: PathBuf,
     },

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::cath::CathDomain;
 use super::error::EvalError;
 use super::homology::HomologyQueries;
+use crate::program::run_bounded;
 
 /// What to type where the program is missing.
 pub const MMSEQS_HINT: &str = "mmseqs is not installed; `apt-get install mmseqs2` puts it beside our figures";
@@ -40,7 +41,7 @@ pub fn mmseqs_ranked_lists(
     command.arg("easy-search").args([&asking, &all, &output]).arg(folder.path().join("tmp"));
     command.args(["-s", "7.5", "-e", "10000", "--max-seqs", "4000", "-v", "1"]);
     command.args(["--format-output", "query,target,evalue,bits"]);
-    run(command)?;
+    run_bounded(command, TIMEOUT).map_err(|reason| EvalError::Program { program: PROGRAM, reason })?;
     let hits = std::fs::read_to_string(&output).map_err(io)?;
     Ok(Some(ranked(&hits, queries)))
 }
@@ -57,26 +58,6 @@ fn write_fasta(
         let _ = writeln!(fasta, ">{row}\n{}", domains[row].sequence);
     }
     std::fs::write(path, fasta)
-}
-
-fn run(mut command: Command) -> Result<(), EvalError> {
-    let failed = |reason: String| EvalError::Program { program: PROGRAM, reason };
-    let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let mut child = started.map_err(|error| failed(error.to_string()))?;
-    let deadline = Instant::now() + TIMEOUT;
-    loop {
-        match child.try_wait().map_err(|error| failed(error.to_string()))? {
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => return Err(failed(status.to_string())),
-            None if Instant::now() > deadline => {
-                // A child that is already gone needs no killing.
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(failed(format!("it took more than {} s", TIMEOUT.as_secs())));
-            }
-            None => std::thread::sleep(Duration::from_millis(50)),
-        }
-    }
 }
 
 fn ranked(hits: &str, queries: &HomologyQueries) -> Vec<Vec<usize>> {

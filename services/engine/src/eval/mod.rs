@@ -16,5 +16,5 @@ pub use cath::{CathDomain, CathTable};
 pub use error::EvalError;
 pub use homology::{HomologyMetrics, HomologyQueries, QueryOutcome, from_ranked_lists, from_vectors};
 pub use mmseqs::{MMSEQS_HINT, mmseqs_ranked_lists};
-pub use pairs::{PairTable, TextPair, read_sequences};
+pub use pairs::{Labelled, PairOptions, PairTable, TextPair, read_labelled, read_sequences};
 pub use retrieval::{Retrieval, RetrievalMetrics, retrieval};

@@ -56,6 +56,7 @@ pub(super) struct Wanted {
     id: Option<String>,
     payload: Option<String>,
     pub(super) metadata: Vec<String>,
+    metadata_optional: bool,
 }
 
 /// Where each role's column is, among the names that were looked through.
@@ -84,6 +85,7 @@ impl Wanted {
             id: options.id_column.clone(),
             payload: payload.clone(),
             metadata: options.metadata_columns.clone(),
+            metadata_optional: options.metadata_optional,
         }
     }
 
@@ -142,8 +144,8 @@ impl Wanted {
             return Err(missing(self.payload_role(), self.listed(Role::Payload)));
         }
         match self.metadata.iter().zip(&found.metadata).find(|(_, at)| at.is_none()) {
-            Some((name, _)) => Err(missing("metadata", name.clone())),
-            None => Ok(found),
+            Some((name, _)) if !self.metadata_optional => Err(missing("metadata", name.clone())),
+            _ => Ok(found),
         }
     }
 }

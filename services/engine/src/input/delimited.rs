@@ -64,8 +64,9 @@ impl DelimitedReader {
             let read = self.found.get(role).map(text).transpose();
             *value = read.map_err(|rule| (id(), rule))?.map(Cow::Borrowed);
         }
-        for (name, at) in self.wanted.metadata.iter().zip(self.found.metadata.iter().flatten()) {
-            let value = text(*at).map_err(|rule| (id(), rule))?;
+        for (name, at) in self.wanted.metadata.iter().zip(&self.found.metadata) {
+            let Some(at) = *at else { continue };
+            let value = text(at).map_err(|rule| (id(), rule))?;
             if !value.is_empty() {
                 fields.metadata.push((name.clone(), value.to_owned()));
             }

@@ -61,8 +61,8 @@ pub enum InputError {
         /// The input's name.
         file: String,
     },
-    /// Parquet is read from its end, which a pipe or a gzip stream does not offer.
-    #[error("{file}: Parquet can only be read from a plain file; save or decompress it to one first")]
+    /// Parquet is read from its end, which a pipe does not offer.
+    #[error("{file}: Parquet can only be read from a file; save it to one first")]
     ParquetNeedsFile {
         /// The input's name.
         file: String,

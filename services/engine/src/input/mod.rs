@@ -66,6 +66,8 @@ pub enum Duplicates {
     Refuse,
     /// Pass over each further one and count it.
     KeepFirst,
+    /// Give every record, also several of one id: a protein with several texts.
+    KeepAll,
 }
 
 /// How an input is read.
@@ -87,6 +89,8 @@ pub struct InputOptions {
     pub text_column: Option<String>,
     /// Further columns or JSON keys to keep in [`InputRecord::metadata`]. FASTA has none.
     pub metadata_columns: Vec<String>,
+    /// A table need not have every one of the metadata columns.
+    pub metadata_optional: bool,
 }
 
 impl InputOptions {
@@ -102,6 +106,7 @@ impl InputOptions {
             sequence_column: None,
             text_column: None,
             metadata_columns: Vec::new(),
+            metadata_optional: false,
         }
     }
 }
@@ -216,11 +221,26 @@ fn open_detected(
         return Err(InputError::UnknownFormat { file });
     };
     let records: Records = match (format, path) {
-        (Format::Parquet, Some(path)) if !gzip => Box::new(parquet::ParquetReader::open(path, options)?),
-        (Format::Parquet, _) => return Err(InputError::ParquetNeedsFile { file }),
+        (Format::Parquet, Some(path)) if !gzip => {
+            Box::new(parquet::ParquetReader::open(&file, path, options)?)
+        }
+        (Format::Parquet, Some(_)) => Box::new(decompressed_parquet(&file, stream, options)?),
+        (Format::Parquet, None) => return Err(InputError::ParquetNeedsFile { file }),
         _ => text_records(&file, format, stream, options)?,
     };
     Ok(RecordReader::new(file, format, records, options.duplicates))
+}
+
+/// Parquet is read from its end, so a gzip file of it is decompressed to the disk first.
+fn decompressed_parquet(
+    file: &str,
+    mut stream: Box<dyn BufRead + Send>,
+    options: &InputOptions,
+) -> Result<parquet::ParquetReader, InputError> {
+    let failed = |source| InputError::Read { file: file.to_owned(), source };
+    let mut plain = tempfile::NamedTempFile::new().map_err(failed)?;
+    std::io::copy(&mut stream, &mut plain).map_err(failed)?;
+    parquet::ParquetReader::open(file, plain.path(), options)
 }
 
 fn text_records(
@@ -308,7 +328,7 @@ impl Iterator for RecordReader {
                     return Some(Err(error));
                 }
             };
-            if self.ids.insert(&record.id) {
+            if self.duplicates == Duplicates::KeepAll || self.ids.insert(&record.id) {
                 return Some(Ok(record));
             }
             if self.duplicates == Duplicates::Refuse {

@@ -40,8 +40,9 @@ pub(super) struct ParquetReader {
 }
 
 impl ParquetReader {
-    pub(super) fn open(path: &Path, options: &InputOptions) -> Result<Self, InputError> {
-        let file = path.display().to_string();
+    /// `file` is the input's name in messages; `path` may be a decompressed copy of it.
+    pub(super) fn open(file: &str, path: &Path, options: &InputOptions) -> Result<Self, InputError> {
+        let file = file.to_owned();
         let stream = File::open(path).map_err(|source| InputError::Open { path: path.to_owned(), source })?;
         let damaged = |source| InputError::Parquet { file: file.clone(), source };
         // The stored Arrow schema is left aside: without it every string column comes as plain strings.
@@ -88,8 +89,8 @@ impl ParquetReader {
         for (field, role) in fields.roles.iter_mut().zip(ROLES) {
             *field = self.found.get(role).and_then(value_at);
         }
-        for (name, at) in self.wanted.metadata.iter().zip(self.found.metadata.iter().flatten()) {
-            if let Some(value) = value_at(*at).filter(|value| !value.is_empty()) {
+        for (name, at) in self.wanted.metadata.iter().zip(&self.found.metadata) {
+            if let Some(value) = at.and_then(value_at).filter(|value| !value.is_empty()) {
                 fields.metadata.push((name.clone(), value.into_owned()));
             }
         }

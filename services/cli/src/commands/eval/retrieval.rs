@@ -3,19 +3,22 @@
 //! Candidates are the pairs of the split whose text no other row carries. The baseline is chance: nothing but a trained
 //! pair of towers compares proteins with texts.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use ndarray::Array2;
 use protext_core::{EncoderRow, Modality, Projection as _};
-use protext_engine::eval::{Retrieval, RetrievalMetrics, TextPair, retrieval};
+use protext_engine::eval::{PairTable, Retrieval, RetrievalMetrics, TextPair, retrieval};
 use protext_onnx::OnnxProjection;
 use protext_registry::heads::{towers_for, towers_from_folder};
 use protext_train::contrastive::ranks;
 use serde::Serialize;
 
 use super::write_json;
-use crate::commands::pair_rows::{PairArgs, protein_rows, sentence_rows};
+use crate::commands::pair_rows::PairArgs;
+use crate::commands::train::SPLIT_FILE;
 use crate::fault::UsageError;
 use crate::wiring;
 
@@ -60,10 +63,19 @@ struct Baselines {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let table = args.pairs.read()?;
+    let files = args.pairs.row_files()?;
+    let mut table = args.pairs.read(&files)?;
+    if let Some(folder) = args.towers.as_deref().filter(|_| !table.has_split()) {
+        take_split(&folder.join(SPLIT_FILE), &mut table)?;
+    }
     let rows = table.in_split(&args.pairs.data, &args.split)?;
     let pairs = rows.into_iter().map(|row| &table.pairs[row]).filter(|pair| pair.n_same_text == 1);
     let pairs: Vec<&TextPair> = pairs.collect();
+    if pairs.is_empty() {
+        let said =
+            format!("no pair of split {} has a text of its own, so there is nothing to measure", args.split);
+        return Err(UsageError(said).into());
+    }
     let registry = wiring::registry()?;
     let towers = match &args.towers {
         Some(folder) => Some(towers_from_folder(folder)?),
@@ -73,10 +85,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let towers =
         towers.ok_or_else(|| UsageError(format!("no towers ship for {id}; give some by --towers")))?;
     let runtime = wiring::load_runtime(registry.cache())?;
-    let (protein, text) = (args.pairs.protein_embedder()?, args.pairs.text_embedder()?);
+    let sources = args.pairs.row_sources(files)?;
+    let [protein, text] = &sources;
+    let (protein_tower, text_tower) = (&towers.card.protein, &towers.card.text);
+    protein.ensure_read_by(&protein_tower.input_space, protein_tower.row_kind)?;
+    text.ensure_read_by(&text_tower.input_space, text_tower.row_kind)?;
     let open = |modality| wiring::open_tower(&runtime, &towers, modality);
-    let proteins = project(&open(Modality::Protein)?, &protein_rows(&protein, &pairs)?)?;
-    let texts = project(&open(Modality::Text)?, &sentence_rows(&text, &pairs)?.text_rows())?;
+    let rows = protein.protein_rows(&pairs, protein_tower.row_kind)?;
+    let proteins = project(&open(Modality::Protein)?, &rows)?;
+    let texts = project(&open(Modality::Text)?, &text.sentence_rows(&pairs)?.text_rows())?;
     let found = ranks(&proteins.view(), &texts.view());
     let groups: Vec<&str> = pairs.iter().map(|pair| pair.group.as_str()).collect();
     let n = pairs.len();
@@ -85,8 +102,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         task: "retrieval",
         data: args.pairs.data.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         split: &args.split,
-        encoder: &args.pairs.encoder,
-        text_encoder: &args.pairs.text_encoder,
+        encoder: protein.encoder(),
+        text_encoder: text.encoder(),
         space: towers.card.space().to_string(),
         n,
         ours: retrieval(&found.by_protein, &found.by_text, &groups),
@@ -99,6 +116,37 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     print(&report);
     write_json(args.json.as_deref(), &report)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes the split that was made in training over to a table without one; without it, pairs that were trained on would
+/// count. Pairs that the split does not name are left out, unless it names none: then the table is another one.
+fn take_split(path: &Path, table: &mut PairTable) -> anyhow::Result<()> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let fields = text.lines().skip(1).map(|line| line.split('\t').collect::<Vec<_>>());
+    let known: HashMap<&str, (&str, &str)> = fields
+        .filter_map(|fields| match fields[..] {
+            [accession, split, group] => Some((accession, (split, group))),
+            _ => None,
+        })
+        .collect();
+    let n_before = table.pairs.len();
+    if !table.pairs.iter().any(|pair| known.contains_key(pair.accession.as_str())) {
+        return Ok(());
+    }
+    table.pairs.retain_mut(|pair| {
+        let Some((split, group)) = known.get(pair.accession.as_str()) else { return false };
+        (pair.split, pair.group) = (Some((*split).to_owned()), (*group).to_owned());
+        true
+    });
+    eprintln!("the split is that of {}", path.display());
+    if n_before > table.pairs.len() {
+        eprintln!("{} pairs are not in it and are left out", n_before - table.pairs.len());
+    }
+    Ok(())
 }
 
 fn project(tower: &OnnxProjection, rows: &Array2<f32>) -> anyhow::Result<Array2<f32>> {

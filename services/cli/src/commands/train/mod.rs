@@ -1,5 +1,7 @@
 //! `protext train`: fits heads and writes them as ONNX with a card. One file a kind of head.
 
+mod joint_card;
+mod pair_split;
 mod projection;
 mod report;
 mod whitening;
@@ -8,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+pub(crate) use pair_split::SPLIT_FILE;
 pub(crate) use whitening::fit_on_proteins;
 
 #[derive(Subcommand)]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use plotters::prelude::{ChartBuilder, IntoDrawingArea, LineSeries, RGBColor, SVGBackend, WHITE};
-use protext_core::card::JointCard;
+use protext_core::card::{CardData, JointCard};
 use protext_registry::Cache;
 use protext_train::contrastive::Epoch;
 
@@ -21,17 +21,20 @@ pub(super) fn write(folder: &Path, card: &JointCard, epochs: &[Epoch]) -> anyhow
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{id}</title>\n\
          <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}}\
          td{{padding-right:2rem}}svg{{max-width:100%;height:auto}}</style>\n\
-         <h1>{id}</h1>\n<p>{rows} pairs of {source}, part {split}; {rule}.</p>\n<p>{method}</p>\n\
+         <h1>{id}</h1>\n{data}<p>{method}</p>\n\
          <h2>Loss</h2>\n{loss}\n<h2>Validation</h2>\n{mrr}\n<h2>Figures</h2>\n<table>{figures}</table>\n</html>\n",
         id = escape(&card.id),
-        rows = card.data.n_rows,
-        source = escape(&card.data.source),
-        split = escape(&card.data.split),
-        rule = escape(&card.data.split_rule),
+        data = std::iter::once(&card.data).chain(&card.extra).map(source).collect::<String>(),
         method = escape(&card.method),
         figures = figures.collect::<String>(),
     );
     Ok(Cache::put(&folder.join("report.html"), page.as_bytes())?)
+}
+
+/// A paragraph about one file of pairs.
+fn source(data: &CardData) -> String {
+    let CardData { n_rows, source, split, split_rule, .. } = data;
+    format!("<p>{n_rows} pairs of {}, part {}; {}.</p>\n", escape(source), escape(split), escape(split_rule))
 }
 
 /// One line a pair of towers.

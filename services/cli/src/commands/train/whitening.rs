@@ -21,7 +21,7 @@ use protext_train::{Whitening, WhiteningSettings};
 
 use crate::commands::embed::{RecordArgs, embed_file};
 use crate::commands::eval::homology::score;
-use crate::commands::pair_rows::rows;
+use crate::commands::row_source::rows;
 use crate::fault::UsageError;
 use crate::interrupt;
 use crate::wiring::{self, ModelArgs};
