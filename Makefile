@@ -10,9 +10,10 @@ LISTEN ?= 127.0.0.1:8080
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PROTEXT := $(TARGET_DIR)/release/protext
 PEERS := .bench/peers
+SHARED := $(or $(PROTEXT_SHARED),../shared)/data
 CLIENTS := .bench/clients
 
-.PHONY: help run test check bench results clean tools build models
+.PHONY: help run test check bench results towers clean tools build models
 
 help:
 	@echo "make run     build, fetch runtime and models, check the search on demo proteins, serve on $(LISTEN)"
@@ -21,6 +22,7 @@ help:
 	@echo "make check   what CI runs: format, lints, tests, documentation"
 	@echo "make bench   speed beside PyTorch and ONNX Runtime in Python (fetches them into $(PEERS))"
 	@echo "make results quality figures of docs/results, where ../shared/data is present"
+	@echo "make towers  train the towers that ship anew, where ../shared/data is present"
 	@echo "make clean   remove what was built (caches of models stay; see 'protext doctor')"
 
 run: build
@@ -42,8 +44,19 @@ bench: build models $(PEERS)
 	PYTHONPATH=$(PEERS) $(PROTEXT) bench embed --data services/cli/demo/proteins.fasta --json docs/results/bench_embed.json
 
 results: build models
-	$(PROTEXT) eval homology --data ../shared/data/homology/cath_s20.tsv.gz --split test --json docs/results/homology.json
-	$(PROTEXT) eval retrieval --data ../shared/data/text/protein_text.tsv.gz --split test --json docs/results/retrieval.json
+	$(PROTEXT) eval homology --data $(SHARED)/homology/cath_s20.tsv.gz --split test --rerank 100 --json docs/results/homology.json
+	$(PROTEXT) eval retrieval --data $(SHARED)/text/protein_text.tsv.gz --split test --json docs/results/retrieval.json
+
+# The towers that ship: pairs of protein and function beside the summaries, no relative of a held-out protein among them.
+towers: build models
+	mkdir -p .bench
+	$(PROTEXT) texts annotations --proteins $(SHARED)/proteins/{bacteria,diverse,human,yeast}_swissprot.tsv.gz \
+		--annotations $(SHARED)/proteins/swissprot_go_2014.tsv.gz --go $(SHARED)/text/go_terms.tsv.gz \
+		--enzyme $(SHARED)/text/enzyme_2001.dat.gz --per-cluster 1 --max-length 800 -o .bench/function_pairs.tsv.gz
+	RAYON_NUM_THREADS=1 $(PROTEXT) train projection --data $(SHARED)/text/protein_text.tsv.gz \
+		--extra .bench/function_pairs.tsv.gz --hold-out $(SHARED)/proteins/human_swissprot.tsv.gz \
+		--hold-out $(SHARED)/proteins/yeast_swissprot.tsv.gz --id protext-joint-2 -o models/heads/protext-joint-2 \
+		--members 4 --batch-size 6144 --epochs 45 --patience 45 --learning-rate 0.002 --sentence-dropout 0.5 --noise 0.4
 
 build: tools
 	cargo build --release --locked -p protext-cli
