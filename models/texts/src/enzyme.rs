@@ -92,7 +92,8 @@ fn read_entry(input: &mut Input, line: &mut String) -> Result<Option<Enzyme>, Te
     input.begin_record();
     let mut enzyme: Option<Enzyme> = None;
     while input.next_line_latin1(line)? {
-        let line = line.trim_end();
+        // Old files end in the mark that DOS put behind a text.
+        let line = line.trim_end_matches('\u{1a}').trim_end();
         let (code, value) = (line.get(..2).unwrap_or(line), line.get(5..).unwrap_or_default().trim());
         match (code, &mut enzyme) {
             ("//", Some(_)) => return Ok(enzyme),
@@ -161,7 +162,7 @@ mod tests {
         CC   -!- Acts on primary or secondary alcohols or hemi-\nCC       acetals.\nCC   -!- See also EC 1.1.1.2.\n\
         PR   PROSITE; PDOC00058;\nDR   P80222, ADH1_ALLMI;  P06525, ADH1_ARATH;\nDR   Q9NAR7, ADH_BACOL ;\n//\n\
         ID   1.1.1.68\nDE   Transferred entry: 1.7.99.5.\n//\nID   1.1.1.74\nDE   Deleted entry.\n//\n\
-        ID   1.2.3.4\nDE   L\xf6we's oxidase.\n//\n";
+        ID   1.2.3.4\nDE   L\xf6we's oxidase.\n//\n\x1a";
 
     fn read(bytes: &[u8]) -> Result<Vec<Enzyme>, TextError> {
         Enzymes::new(Cursor::new(bytes.to_vec()), "enzyme.dat")?.collect()
