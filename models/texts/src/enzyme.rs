@@ -106,8 +106,8 @@ fn read_entry(input: &mut Input, line: &mut String) -> Result<Option<Enzyme>, Te
                 );
             }
             (_, Some(enzyme)) => enzyme.read(code, value),
-            // The preamble, and the control-Z that ends files from DOS.
-            ("CC" | "//" | "" | "\u{1a}", None) => {}
+            // The preamble.
+            ("CC" | "//" | "", None) => {}
             (other, None) => {
                 let rule = format!("{other:?} before an ID; an ENZYME entry starts with \"ID   1.1.1.1\"");
                 return Err(input.bad_line(rule));
