@@ -66,9 +66,9 @@ struct ShippedTowers {
 }
 
 const SHIPPED_TOWERS: &[ShippedTowers] = &[ShippedTowers {
-    card: include_str!("../../heads/protext-joint-1/card.toml"),
-    protein: include_bytes!("../../heads/protext-joint-1/protein.onnx"),
-    text: include_bytes!("../../heads/protext-joint-1/text.onnx"),
+    card: include_str!("../../heads/protext-joint-2/card.toml"),
+    protein: include_bytes!("../../heads/protext-joint-2/protein.onnx"),
+    text: include_bytes!("../../heads/protext-joint-2/text.onnx"),
 }];
 
 /// The towers that ship for an encoder of proteins or of texts, unpacked; `None` if there are none.
