@@ -322,7 +322,7 @@ async fn keyed(server: &Server, cache: &Path) -> (Log, Result<(), FetchError>) {
         cache: Some(cache.to_owned()),
         ncbi_api_key: Some(ApiKey::new(KEY)),
         read_timeout: Duration::from_millis(500),
-        ..settings_of(&server)
+        ..settings_of(server)
     };
     let fetcher = log.listen(Fetcher::new(settings).unwrap());
     assert!(!format!("{fetcher:?}").contains(KEY));

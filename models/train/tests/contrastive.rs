@@ -158,7 +158,7 @@ fn extra_pairs_help_and_never_count_as_training_pairs() {
     };
     let (without, with) = (mrr(None), mrr(Some(&extra)));
     assert!(with > without, "{without} {with}");
-    let narrow = Pairs { proteins: extra.sentences.clone(), ..extra.clone() };
+    let narrow = Pairs { proteins: extra.sentences.clone(), ..extra };
     let refused = train(
         Parts { training: &training, extra: Some(&narrow), validation: &validation },
         &settings(),

@@ -76,7 +76,7 @@ impl Engine {
     /// Adds how cosines of a joint space become confidences.
     #[must_use]
     pub fn with_calibration(mut self, space: &Space, calibration: Calibration) -> Self {
-        self.calibrations.push((space.fingerprint.clone(), calibration));
+        self.calibrations.push((space.fingerprint, calibration));
         self
     }
 

@@ -76,11 +76,11 @@ pub fn alignment_score(query: &ResidueRows, target: &ResidueRows) -> f32 {
     if n_shorter == 0 {
         return 0.0;
     }
-    best_local(&z_scores(query.0.dot(&target.0.t())).view()) / n_shorter as f32
+    best_local(&z_scores(&query.0.dot(&target.0.t())).view()) / n_shorter as f32
 }
 
 /// Mean of the z-scores of each cosine among its row and among its column.
-fn z_scores(cosines: Array2<f32>) -> Array2<f32> {
+fn z_scores(cosines: &Array2<f32>) -> Array2<f32> {
     let deviation = |axis: Axis| {
         let mean = cosines.mean_axis(axis).expect("there are residues");
         let deviation = cosines.std_axis(axis, 0.0).mapv(|value| value.max(SMALL));
@@ -88,8 +88,8 @@ fn z_scores(cosines: Array2<f32>) -> Array2<f32> {
     };
     let ((row_mean, row_deviation), (column_mean, column_deviation)) =
         (deviation(Axis(1)), deviation(Axis(0)));
-    let by_row = (&cosines - &row_mean) / row_deviation;
-    let by_column = (&cosines - &column_mean) / column_deviation;
+    let by_row = (cosines - &row_mean) / row_deviation;
+    let by_column = (cosines - &column_mean) / column_deviation;
     (by_row + by_column) / 2.0
 }
 

@@ -315,7 +315,7 @@ async fn without_a_network_the_ways_out_are_named() {
 async fn signed_addresses_stay_out_of_messages() {
     bounded(async {
         let hub = Hub::with_storage(&content(1000), |_| Reply::new(500, b"")).await;
-        let cut = Hub::with_storage(&content(1000), |_| Reply::new(200, &content(1000)).cut_after(10)).await;
+        let cut = Hub::with_storage(&content(1000), |_| Reply::new(200, content(1000)).cut_after(10)).await;
         let folder = tempdir().unwrap();
         for hub in [hub, cut] {
             let error =
@@ -364,7 +364,7 @@ async fn the_hubs_word_is_locked_and_a_change_refused() {
 async fn more_bytes_than_declared_are_refused() {
     bounded(async {
         let stated = content(1000);
-        let replies = [Reply::new(200, &content(5000)), Reply::new(200, &content(5000)).chunked()];
+        let replies = [Reply::new(200, content(5000)), Reply::new(200, content(5000)).chunked()];
         for reply in replies {
             let hub = Hub::with_storage(&stated, move |_| reply.clone()).await;
             let folder = tempdir().unwrap();

@@ -47,6 +47,7 @@ pub struct Reply {
     pub is_held: bool,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "numbers, texts and JSON are written as they are")]
 impl Reply {
     pub fn new(status: u16, body: impl ToString) -> Self {
         Self { status, body: body.to_string(), ..Self::default() }

@@ -50,7 +50,7 @@ pub fn train(
                 return Ok(finished);
             }
             let mut run = Run::start(&data, settings, member)?;
-            let towers = run.to_the_end(checkpoint, &listener)?;
+            let towers = run.finish_epochs(checkpoint, &listener)?;
             finished.push((member, run.state.epochs, towers));
         }
     };
@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
     }
 
     /// Epochs from the checkpoint on; the towers of the best, or none if the run was stopped.
-    fn to_the_end(
+    fn finish_epochs(
         &mut self,
         checkpoint: Option<&Checkpoint>,
         listener: &Listener<'_>,

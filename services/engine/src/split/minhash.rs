@@ -172,7 +172,6 @@ mod tests {
     /// `PROTEXT_PROTEINS=human_swissprot.tsv.gz cargo test --release -p protext-engine minhash -- --ignored --nocapture`
     #[test]
     #[ignore = "prints figures of a table that is not part of the repository"]
-    #[expect(clippy::print_stdout, reason = "the figures are what it is for")]
     fn figures_against_cluster30() {
         let Some(path) = std::env::var_os("PROTEXT_PROTEINS") else {
             println!("NOT RUN: PROTEXT_PROTEINS names no table");

@@ -16,14 +16,14 @@ pub(crate) use whitening::fit_on_proteins;
 #[derive(Subcommand)]
 pub(crate) enum Args {
     /// Whiten the layer statistics of a protein encoder: on CATH training domains, or on proteins of your own.
-    Whitening(whitening::Args),
+    Whitening(Box<whitening::Args>),
     /// Train two towers, one for proteins and one for texts, into one joint space.
-    Projection(projection::Args),
+    Projection(Box<projection::Args>),
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args {
-        Args::Whitening(args) => whitening::run(args),
-        Args::Projection(args) => projection::run(args),
+        Args::Whitening(args) => whitening::run(*args),
+        Args::Projection(args) => projection::run(*args),
     }
 }
