@@ -242,7 +242,9 @@ fn annotations_become_pairs_cluster_by_cluster() {
     let rows = folder.rows("pairs.tsv");
     let of = |accession: &str| rows.iter().find(|row| row[0] == accession).unwrap().clone();
     let trypsin = "Trypsin. Preferential cleavage: Arg-|-Xaa. Made in the pancreas.";
-    let text = format!("{trypsin} DNA binding: Binds to DNA. serine protease: Cuts proteins.");
+    let text = format!(
+        "{trypsin} DNA binding: Binds to DNA. Serine protease: Cuts proteins. Translation: Makes proteins."
+    );
     assert_eq!(of("P1"), ["P1", "A", "A", &text, "MKVA"]);
     assert_eq!(of("P4")[3], trypsin);
     assert_eq!(of("P3")[3], "DNA binding: Binds to DNA.", "a deleted ENZYME entry says nothing");
