@@ -49,6 +49,8 @@ pub struct Leak<'a> {
     pub one: &'a TextPair,
     /// Its relative in another part.
     pub other: &'a TextPair,
+    /// The name of their group.
+    pub group: &'a str,
 }
 
 impl<'a> Groups<'a> {
@@ -88,10 +90,11 @@ impl<'a> Groups<'a> {
     #[must_use]
     pub fn leak(&self) -> Option<Leak<'a>> {
         let mut first: HashMap<&str, &TextPair> = HashMap::new();
-        let in_parts = self.pairs.iter().zip(&self.names).filter(|(pair, _)| pair.split.is_some());
-        in_parts
-            .map(|(other, name)| (*first.entry(name).or_insert(other), other))
-            .find_map(|(one, other)| (one.split != other.split).then_some(Leak { one, other }))
+        let mut in_parts = self.pairs.iter().zip(&self.names).filter(|(pair, _)| pair.split.is_some());
+        in_parts.find_map(|(other, &group)| {
+            let one = *first.entry(group).or_insert(other);
+            (one.split != other.split).then_some(Leak { one, other, group })
+        })
     }
 }
 

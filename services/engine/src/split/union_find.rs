@@ -38,9 +38,7 @@ mod tests {
         let joins = [(0, 3), (5, 4), (3, 4)];
         for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
             let mut sets = UnionFind::new(7);
-            for at in order {
-                sets.join(joins[at].0, joins[at].1);
-            }
+            order.iter().for_each(|&at: &usize| sets.join(joins[at].0, joins[at].1));
             assert_eq!(sets.roots(), [0, 1, 2, 0, 0, 0, 6]);
         }
     }

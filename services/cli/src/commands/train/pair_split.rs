@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use protext_core::card::CardData;
 use protext_engine::eval::{PairTable, TextPair};
 use protext_engine::split::{
-    ClusterMethod, Groups, HoldOut, KeptOut, LeftOut, PARTS, Shares, SplitError, assign_parts, cluster,
+    ClusterMethod, Groups, HoldOut, KeptOut, Leak, LeftOut, PARTS, Shares, SplitError, assign_parts, cluster,
     mmseqs_is_here,
 };
 use protext_registry::Cache;
@@ -162,7 +162,11 @@ impl Plan {
             return Ok(());
         }
         if let Some(leak) = groups.leak() {
-            return Err(UsageError(leak_message(leak.one, leak.other, &how)).into());
+            return Err(UsageError(leak_message(leak, &how)).into());
+        }
+        if clusters.is_some() {
+            let names: Vec<String> = groups.names().iter().map(|&name| name.to_owned()).collect();
+            self.table.pairs.iter_mut().zip(names).for_each(|(pair, name)| pair.group = name);
         }
         self.data.split_rule = if by_column || self.table.has_groups() && clusters.is_none() {
             "by group: no group is in two parts, checked before training".to_owned()
@@ -314,14 +318,15 @@ fn all_sequences<'a>(pairs: impl Iterator<Item = &'a TextPair>) -> anyhow::Resul
     Ok(pairs.iter().map(|pair| pair.sequence.as_str()).collect())
 }
 
-fn leak_message(one: &TextPair, other: &TextPair, how: &str) -> String {
+fn leak_message(leak: Leak<'_>, how: &str) -> String {
+    let Leak { one, other, group } = leak;
     let part = |pair: &TextPair| pair.split.clone().unwrap_or_default();
     let why = if one.group == other.group {
         format!("of one group ({})", one.group)
     } else if one.sequence == other.sequence && !one.sequence.is_empty() {
         "of one sequence".to_owned()
     } else {
-        format!("relatives ({how})")
+        format!("of one group ({group}: {how})")
     };
     format!(
         "{} and {} are {why}, but one is in part {} and one in part {}; keep groups on one side, or leave the split column \
