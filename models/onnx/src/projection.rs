@@ -48,7 +48,7 @@ impl OnnxProjection {
         let [(input, n_inputs), (output, dim)] = interface(&session, &spec.onnx)?;
         for (found, expected) in [(n_inputs, spec.input_space.dim), (dim, spec.space.dim)] {
             if found != expected as i64 {
-                return Err(ModelError::Dim { path: spec.onnx.clone(), expected, found });
+                return Err(ModelError::Dim { path: spec.onnx, expected, found });
             }
         }
         Ok(Self { spec, input, output, session: Mutex::new(session) })

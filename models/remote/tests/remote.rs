@@ -342,7 +342,7 @@ fn several_at_once_buy_each_text_once() {
     });
     let mut sent = server.texts();
     sent.sort();
-    let mut once = texts.clone();
+    let mut once = texts;
     once.sort();
     assert_eq!(sent, once);
 }
