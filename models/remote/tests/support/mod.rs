@@ -1,6 +1,7 @@
 //! A service for tests: `POST /v1/embeddings` over plain TCP on 127.0.0.1, with the misbehaviour that tests ask for.
 //! `tests/tests/remote.rs` uses it too.
 #![allow(
+    clippy::needless_pass_by_value,
     clippy::unwrap_used,
     dead_code,
     missing_docs,
