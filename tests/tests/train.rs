@@ -233,7 +233,8 @@ fn every_format_gives_the_same_towers() {
 fn a_split_is_made_by_group_whatever_the_order_and_evaluation_keeps_to_it() {
     let lab = Lab::new(300);
     // Five in a family: all but their last residues are the same. Without a split or groups.
-    let member = |number: usize| format!("{}{}", &sequence(number / 5)[..100], &sequence(1_000 + number)[..20]);
+    let member =
+        |number: usize| format!("{}{}", &sequence(number / 5)[..100], &sequence(1_000 + number)[..20]);
     let line = |number: usize| format!("{}\t{}\tText of number {number}.\n", id(number), member(number));
     let header = "accession\tsequence\ttext\n";
     let data = lab.file("pairs.tsv", &(header.to_owned() + &(0..300).map(line).collect::<String>()));

@@ -116,7 +116,7 @@ fn shown_url(manifest: &RemoteManifest) -> String {
     url[at..].split('?').next().unwrap_or_default().to_owned()
 }
 
-/// Such as "it runs at https://api.openai.com/v1".
+/// Such as that it runs at `https://api.openai.com/v1`.
 pub(crate) fn where_it_runs(manifest: &RemoteManifest) -> String {
     format!("it runs at {}", shown_url(manifest))
 }
