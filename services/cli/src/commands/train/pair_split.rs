@@ -270,7 +270,9 @@ impl Relatives {
             ClusterMethod::Column | ClusterMethod::None => None,
             method => {
                 let all = table.pairs.iter().chain(extra.iter().flat_map(|table| &table.pairs));
-                cluster(method, &all_sequences(all)?).map_err(failed)?
+                let all = all_sequences(all)?;
+                eprintln!("clustering {} sequences: {}", all.len(), method.describe());
+                cluster(method, &all)?
             }
         };
         Ok(Self { method, compared_by, clusters, starts })
@@ -349,9 +351,4 @@ fn file_name(path: &Path) -> String {
 #[expect(clippy::needless_pass_by_value, reason = "called through map_err")]
 fn usage(error: SplitError) -> anyhow::Error {
     UsageError(error.to_string()).into()
-}
-
-/// A program that failed is a failure, no wrong usage.
-fn failed(error: SplitError) -> anyhow::Error {
-    error.into()
 }
