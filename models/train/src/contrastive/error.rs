@@ -19,6 +19,15 @@ pub enum TrainError {
         /// Keys, of the shorter list.
         n_keys: usize,
     },
+    /// Threads to train on could not be started.
+    #[error("cannot start the threads that train: {0}")]
+    Threads(#[source] rayon::ThreadPoolBuildError),
+    /// No GPU to train on.
+    #[error(
+        "cannot train on a GPU: {0}; it needs an NVIDIA GPU and a build with the feature `cuda` \
+         (cargo build --release --features cuda), or train without --train-on cuda"
+    )]
+    NoCuda(#[source] candle_core::Error),
     /// A text of no sentence, or of one that is not there.
     #[error("text {text} has no sentence, or one beyond the rows given")]
     NoSentence {

@@ -1,17 +1,21 @@
 //! Symmetric InfoNCE with several positives: each protein is told apart from the batch's texts, and each text from its
 //! proteins.
 //!
-//! The larger the batch, the better the towers, and all work but the matrix products grows with its square. So the
+//! The larger the batch, the better the towers, and all work but the matrix products grows with its square. So on a CPU the
 //! gradient is written out instead of left to autodiff, which would hold a dozen matrices of that size and walk through
-//! each: one matrix is filled by all cores, and the products with it carry the gradient back into the graph.
+//! each: one matrix is filled and walked through twice, and the products with it carry the gradient back into the graph.
 //!
 //! Source: Radford et al., "CLIP", 2021; where a text or a sequence repeats in a batch, all its partners share the target,
 //! as in Khosla et al., "Supervised contrastive learning", 2020 (targets averaged outside the logarithm).
 
 use std::collections::HashMap;
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, Result, Tensor};
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
+
+use super::simd::{exp, sum, widest};
 
 /// Rows of the matrix that one core takes at once. Sums run block by block in order, so that a run repeats bit for bit.
 const BLOCK: usize = 128;
@@ -48,42 +52,67 @@ pub(super) fn info_nce(
     max_scale: f32,
     partners: &[Vec<u32>],
 ) -> Result<Loss> {
+    if proteins.device().is_cpu() {
+        written_out(proteins, texts, log_scale, max_scale, partners)
+    } else {
+        by_autodiff(proteins, texts, log_scale, max_scale, partners)
+    }
+}
+
+fn written_out(
+    proteins: &Tensor,
+    texts: &Tensor,
+    log_scale: &Tensor,
+    max_scale: f32,
+    partners: &[Vec<u32>],
+) -> Result<Loss> {
     let free = log_scale.to_scalar::<f32>()?.exp();
     let scale = free.min(max_scale);
-    let (fixed_proteins, fixed_texts) = (proteins.detach(), texts.detach());
-    let cosines = fixed_proteins.matmul(&fixed_texts.t()?)?;
-    let n = cosines.dim(0)?;
-    let mut matrix = cosines.flatten_all()?.to_vec1::<f32>()?;
+    let (n, dim) = proteins.dims2()?;
+    let rows = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
+    let (fixed_proteins, fixed_texts) = (rows(proteins)?, rows(texts)?);
+    let of_proteins = MatRef::from_row_major_slice(&fixed_proteins, n, dim);
+    let of_texts = MatRef::from_row_major_slice(&fixed_texts, n, dim);
+    let product = |left: MatRef<'_, f32>, right: MatRef<'_, f32>, factor: f32| {
+        let (n_rows, n_columns) = (left.nrows(), right.ncols());
+        let mut values = vec![0.0_f32; n_rows * n_columns];
+        let into = MatMut::from_row_major_slice_mut(&mut values, n_rows, n_columns);
+        matmul(into, Accum::Replace, left, right, factor, Par::rayon(0));
+        values
+    };
+    let mut matrix = product(of_proteins, of_texts.transpose(), 1.0);
     let value = to_gradient(&mut matrix, n, scale, partners);
-    let gradient = Tensor::from_vec(matrix, (n, n), texts.device())?;
-    let of_proteins = (gradient.matmul(&fixed_texts)? * f64::from(scale))?;
-    let of_texts = (gradient.t()?.contiguous()?.matmul(&fixed_proteins)? * f64::from(scale))?;
+    let gradient = MatRef::from_row_major_slice(&matrix, n, n);
+    let by_protein = product(gradient, of_texts, scale);
+    let by_text = product(gradient.transpose(), of_proteins, scale);
     // The scale multiplies every cosine, so its own derivative is what those of the proteins add up to.
-    let of_log_scale = (&fixed_proteins * &of_proteins)?.sum_all()?;
-    let carried = ((proteins * of_proteins)?.sum_all()? + (texts * of_texts)?.sum_all()?)?;
-    let to_differentiate = if free < max_scale { (carried + (log_scale * of_log_scale)?)? } else { carried };
+    let by_log_scale: f64 =
+        fixed_proteins.iter().zip(&by_protein).map(|(value, by)| f64::from(value * by)).sum();
+    let carry = |tensor: &Tensor, by: Vec<f32>| {
+        (tensor * Tensor::from_vec(by, (n, dim), tensor.device())?)?.sum_all()
+    };
+    let carried = (carry(proteins, by_protein)? + carry(texts, by_text)?)?;
+    let to_differentiate = if free < max_scale { (carried + (log_scale * by_log_scale)?)? } else { carried };
     Ok(Loss { value, to_differentiate })
 }
 
 /// Turns cosines `[n, n]` into the derivative of the loss by each cosine over `scale`, and returns the loss.
 fn to_gradient(matrix: &mut [f32], n: usize, scale: f32, partners: &[Vec<u32>]) -> f64 {
     let right: Vec<Vec<f32>> = partners
-        .par_iter()
+        .iter()
         .enumerate()
         .map(|(row, partners)| partners.iter().map(|&column| matrix[row * n + column as usize]).collect())
         .collect();
-    // No cosine is above 1, so no exponential is above 1.
-    matrix.par_iter_mut().for_each(|value| *value = (scale * (*value - 1.0)).exp().max(f32::MIN_POSITIVE));
-    let by_row: Vec<f64> =
-        matrix.par_chunks(n).map(|row| row.iter().map(|&value| f64::from(value)).sum()).collect();
-    let by_column = column_sums(matrix, n);
+    let (by_row, by_column) = exponentials(matrix, n, scale);
     let inverse = |sums: &[f64]| sums.iter().map(|sum| (0.5 / n as f64 / sum) as f32).collect::<Vec<_>>();
     let (row_factors, column_factors) = (inverse(&by_row), inverse(&by_column));
     // What one partner takes of the target of its row, or, the relation being symmetric, of its column.
     let shares: Vec<f32> = partners.iter().map(|all| 0.5 / n as f32 / all.len() as f32).collect();
     matrix.par_chunks_mut(n).enumerate().for_each(|(row, values)| {
         let factor = row_factors[row];
-        values.iter_mut().zip(&column_factors).for_each(|(value, column)| *value *= factor + column);
+        widest(|| {
+            values.iter_mut().zip(&column_factors).for_each(|(value, column)| *value *= factor + column);
+        });
         for &column in &partners[row] {
             values[column as usize] -= shares[row] + shares[column as usize];
         }
@@ -100,35 +129,61 @@ fn to_gradient(matrix: &mut [f32], n: usize, scale: f32, partners: &[Vec<u32>]) 
     loss
 }
 
-fn column_sums(matrix: &[f32], n: usize) -> Vec<f64> {
-    let of_block = |block: &[f32]| {
-        let mut sums = vec![0.0_f64; n];
-        for row in block.chunks_exact(n) {
-            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+/// Turns cosines `[n, n]` into `exp(scale * (cosine - 1))`, none of which is above 1, and returns their sums: of each row, of
+/// each column.
+fn exponentials(matrix: &mut [f32], n: usize, scale: f32) -> (Vec<f64>, Vec<f64>) {
+    let of_block = |block: &mut [f32]| {
+        let (mut rows, mut columns) = (Vec::with_capacity(BLOCK), vec![0.0_f32; n]);
+        for row in block.chunks_exact_mut(n) {
+            widest(|| {
+                for (value, column) in row.iter_mut().zip(&mut columns) {
+                    *value = exp(scale * (*value - 1.0));
+                    *column += *value;
+                }
+                rows.push(f64::from(sum(n, |i| row[i])));
+            });
         }
-        sums
+        (rows, columns)
     };
-    let blocks: Vec<Vec<f64>> = matrix.par_chunks(BLOCK * n).map(of_block).collect();
-    let mut sums = vec![0.0; n];
-    blocks.iter().for_each(|block| sums.iter_mut().zip(block).for_each(|(sum, value)| *sum += value));
-    sums
+    let blocks: Vec<_> = matrix.par_chunks_mut(BLOCK * n).map(of_block).collect();
+    let mut by_column = vec![0.0; n];
+    for (_, columns) in &blocks {
+        by_column.iter_mut().zip(columns).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+    (blocks.into_iter().flat_map(|(rows, _)| rows).collect(), by_column)
+}
+
+/// The same, left to autodiff: for devices on which the matrices of a batch are small change.
+fn by_autodiff(
+    proteins: &Tensor,
+    texts: &Tensor,
+    log_scale: &Tensor,
+    max_scale: f32,
+    partners: &[Vec<u32>],
+) -> Result<Loss> {
+    let n = partners.len();
+    let mut targets = vec![0.0_f32; n * n];
+    for (row, partners) in partners.iter().enumerate() {
+        partners.iter().for_each(|&column| targets[row * n + column as usize] = 1.0 / partners.len() as f32);
+    }
+    let targets = Tensor::from_vec(targets, (n, n), proteins.device())?;
+    let scale = log_scale.exp()?.minimum(&Tensor::new(max_scale, log_scale.device())?)?;
+    let logits = proteins.matmul(&texts.t()?)?.broadcast_mul(&scale)?;
+    let entropy = |logits: &Tensor| {
+        let highest = logits.max_keepdim(D::Minus1)?.detach();
+        let logits = logits.broadcast_sub(&highest)?;
+        let log_sum = logits.exp()?.sum_keepdim(D::Minus1)?.log()?;
+        (logits.broadcast_sub(&log_sum)? * &targets)?.sum_all()?.neg()? / n as f64
+    };
+    let loss = ((entropy(&logits)? + entropy(&logits.t()?.contiguous()?)?)? * 0.5)?;
+    Ok(Loss { value: f64::from(loss.to_scalar::<f32>()?), to_differentiate: loss })
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{D, Device, Var};
+    use candle_core::{Device, Var};
 
     use super::*;
-
-    /// The same loss, left to autodiff.
-    fn plain(proteins: &Tensor, texts: &Tensor, log_scale: &Tensor, targets: &Tensor) -> Result<Tensor> {
-        let logits = proteins.matmul(&texts.t()?)?.broadcast_mul(&log_scale.exp()?)?;
-        let entropy = |logits: &Tensor| {
-            let log_sum = logits.exp()?.sum_keepdim(D::Minus1)?.log()?;
-            (logits.broadcast_sub(&log_sum)? * targets)?.sum_all()?.neg()? / logits.dim(0)? as f64
-        };
-        (entropy(&logits)? + entropy(&logits.t()?.contiguous()?)?)? * 0.5
-    }
 
     #[test]
     fn partners_share_a_sequence_or_a_text() {
@@ -143,12 +198,12 @@ mod tests {
         let proteins = unit([[0.6, 0.8], [1.0, 0.0], [0.0, 1.0]]);
         let texts = unit([[0.8, 0.6], [0.6, -0.8], [0.0, 1.0]]);
         let log_scale = Var::new(1.2_f32, &device).unwrap();
-        let targets = Tensor::new(&[[0.5_f32, 0.0, 0.5], [0.0, 1.0, 0.0], [0.5, 0.0, 0.5]], &device).unwrap();
-        let expected = plain(&proteins, &texts, &log_scale, &targets).unwrap();
         let partners = partners(&[1, 2, 1], &[7, 8, 9]);
-        let found = info_nce(&proteins, &texts, &log_scale, 100.0, &partners).unwrap();
-        assert!((found.value - f64::from(expected.to_scalar::<f32>().unwrap())).abs() < 1e-6);
-        let (expected, found) = (expected.backward().unwrap(), found.to_differentiate.backward().unwrap());
+        let expected = by_autodiff(&proteins, &texts, &log_scale, 100.0, &partners).unwrap();
+        let found = written_out(&proteins, &texts, &log_scale, 100.0, &partners).unwrap();
+        assert!((found.value - expected.value).abs() < 1e-6);
+        let gradients = |loss: Loss| loss.to_differentiate.backward().unwrap();
+        let (expected, found) = (gradients(expected), gradients(found));
         for var in [&proteins, &texts, &log_scale] {
             let difference = (expected.get(var).unwrap() - found.get(var).unwrap()).unwrap();
             let most = difference.abs().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();

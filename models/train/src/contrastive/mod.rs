@@ -6,6 +6,7 @@
 //! went on from its [`Checkpoint`]. Called by `protext train projection`.
 
 mod adamw;
+mod block;
 mod calibrate;
 mod checkpoint;
 mod error;
@@ -13,6 +14,7 @@ mod hubs;
 mod loss;
 mod ranks;
 mod run;
+mod simd;
 mod texts;
 mod tower;
 mod weights;
@@ -26,6 +28,17 @@ pub use ranks::{Ranks, mean_reciprocal_rank, ranks};
 pub use run::{OnEpoch, train};
 pub use texts::mean_rows;
 pub use weights::TowerWeights;
+
+/// Where towers are trained; rows and vectors stay with the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrainingDevice {
+    /// Any processor, in steps written for it.
+    #[default]
+    Cpu,
+    /// The first NVIDIA GPU; needs the feature `cuda`.
+    Cuda,
+}
 
 /// How the towers are built and trained. Defaults: chosen on validation pairs, `docs/results/retrieval.md`.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -68,6 +81,8 @@ pub struct ContrastiveSettings {
     pub shrinkage: f64,
     /// Seed of every draw.
     pub seed: u64,
+    /// Where the towers are trained.
+    pub device: TrainingDevice,
 }
 
 impl Default for ContrastiveSettings {
@@ -92,6 +107,7 @@ impl Default for ContrastiveSettings {
             n_members: 1,
             shrinkage: 0.3,
             seed: 0,
+            device: TrainingDevice::Cpu,
         }
     }
 }

@@ -9,6 +9,7 @@ use ndarray::Array2;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
+use rand_distr::StandardNormal;
 
 use super::checkpoint::{Checkpoint, RunState};
 use super::error::TrainError;
@@ -18,7 +19,7 @@ use super::ranks::{mean_reciprocal_rank, ranks};
 use super::texts::{drop_sentences, mean_rows};
 use super::tower::{Tower, TowerShape};
 use super::weights::TowerWeights;
-use super::{ContrastiveSettings, Epoch, Pairs, Parts, Trained, adamw::AdamW};
+use super::{ContrastiveSettings, Epoch, Pairs, Parts, Trained, TrainingDevice, adamw::AdamW};
 use crate::whitening::{Whitening, WhiteningSettings, first_not_finite};
 
 /// Training vectors that hubs are told by.
@@ -54,9 +55,16 @@ pub fn train(
             finished.push((member, run.state.epochs, towers));
         }
     };
-    let n_threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(settings.n_members);
+    let n_cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let n_threads = n_cores.min(settings.n_members);
+    // Members share the cores out among them: two that wait for one another's cores are slower than one.
+    let pools = (0..n_threads).map(|thread| {
+        let n_cores = n_cores / n_threads + usize::from(thread < n_cores % n_threads);
+        rayon::ThreadPoolBuilder::new().num_threads(n_cores).build().map_err(TrainError::Threads)
+    });
+    let pools = pools.collect::<Result<Vec<_>, _>>()?;
     let finished = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..n_threads).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = pools.iter().map(|pool| scope.spawn(|| pool.install(work))).collect();
         let joined = threads.into_iter().map(|thread| thread.join().expect("a member never panics"));
         joined.collect::<Result<Vec<_>, TrainError>>()
     })?;
@@ -138,7 +146,7 @@ struct Part<'a> {
 impl<'a> Data<'a> {
     fn prepare(parts: Parts<'a>, settings: &ContrastiveSettings) -> Result<Self, TrainError> {
         let Parts { training, extra, validation } = parts;
-        let device = Device::Cpu;
+        let device = open(settings.device)?;
         let n_components = settings.protein_components.min(training.proteins.ncols());
         let whitening = WhiteningSettings { n_components, shrinkage: settings.shrinkage };
         let whitenings = [
@@ -175,7 +183,7 @@ impl<'a> Run<'a> {
         settings: &'a ContrastiveSettings,
         member: usize,
     ) -> Result<Self, TrainError> {
-        let device = Device::Cpu;
+        let device = data.validation[0].device();
         let mut rng = StdRng::seed_from_u64(settings.seed.wrapping_add(member as u64));
         let mut tower = |rows: &Tensor| {
             let shape = TowerShape {
@@ -184,10 +192,10 @@ impl<'a> Run<'a> {
                 n_hidden: settings.n_hidden,
                 shared_dim: settings.shared_dim,
             };
-            Tower::new(shape, &mut rng, &device)
+            Tower::new(shape, &mut rng, device)
         };
         let towers = [tower(&data.validation[0])?, tower(&data.validation[1])?];
-        let log_scale = Var::new((1.0 / settings.temperature).ln(), &device)?;
+        let log_scale = Var::new((1.0 / settings.temperature).ln(), device)?;
         let vars: Vec<Var> =
             towers.iter().flat_map(|tower| tower.vars().to_vec()).chain([log_scale.clone()]).collect();
         let best = vars.iter().map(|var| var.as_tensor().copy()).collect::<Result<_, _>>()?;
@@ -354,21 +362,25 @@ fn stream(seed: u64, member: usize, epoch: usize) -> StdRng {
     StdRng::from_seed(bytes)
 }
 
+fn open(device: TrainingDevice) -> Result<Device, TrainError> {
+    match device {
+        TrainingDevice::Cpu => Ok(Device::Cpu),
+        TrainingDevice::Cuda => Device::new_cuda(0).map_err(TrainError::NoCuda),
+    }
+}
+
 fn as_tensor(rows: Array2<f32>, device: &Device) -> Result<Tensor, TrainError> {
     let shape = rows.dim();
     Ok(Tensor::from_vec(rows.into_iter().collect::<Vec<f32>>(), shape, device)?)
 }
 
-/// Normal noise of the deviation given, by Box and Muller's rule.
+/// Normal noise of the deviation given.
 fn add_noise(x: &Tensor, deviation: f32, rng: &mut StdRng) -> candle_core::Result<Tensor> {
     if deviation <= 0.0 {
         return Ok(x.clone());
     }
-    let normal = |_| {
-        let (radius, angle) = (1.0 - rng.random::<f32>(), rng.random::<f32>());
-        deviation * (-2.0 * radius.ln()).sqrt() * (std::f32::consts::TAU * angle).cos()
-    };
-    let noise: Vec<f32> = (0..x.elem_count()).map(normal).collect();
+    let normal = (0..x.elem_count()).map(|_| deviation * rng.sample::<f32, _>(StandardNormal));
+    let noise: Vec<f32> = normal.collect();
     x.add(&Tensor::from_vec(noise, x.shape(), x.device())?)
 }
 

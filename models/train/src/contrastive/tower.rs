@@ -4,8 +4,10 @@
 //! are trained; [`super::TowerWeights`] is what is kept.
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
-use rand::Rng;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::block::HiddenBlock;
 
 /// Epsilon of the layer norms; the ONNX file uses the same.
 pub(super) const NORM_EPSILON: f64 = 1e-5;
@@ -60,35 +62,109 @@ impl Tower {
     pub(super) fn forward(&self, rows: &Tensor, mut dropout: Option<(f32, &mut StdRng)>) -> Result<Tensor> {
         let mut x = rows.clone();
         for block in self.vars[..4 * self.shape.n_hidden].chunks_exact(4) {
-            x = x.matmul(block[0].as_tensor())?.broadcast_add(block[1].as_tensor())?.gelu_erf()?;
-            x = layer_norm(&x, block[2].as_tensor(), block[3].as_tensor())?;
-            if let Some((share, rng)) = &mut dropout {
-                x = drop_values(&x, *share, rng)?;
-            }
+            let products = x.matmul(block[0].as_tensor())?;
+            let parameters =
+                Tensor::stack(&[block[1].as_tensor(), block[2].as_tensor(), block[3].as_tensor()], 0)?;
+            let (dropout, seed) = dropout.as_mut().map_or((0.0, 0), |(share, rng)| (*share, rng.random()));
+            x = if products.device().is_cpu() {
+                products.apply_op2(&parameters, HiddenBlock { dropout, seed })?
+            } else {
+                by_autodiff(&products, &parameters, dropout, seed)?
+            };
         }
         let last = &self.vars[4 * self.shape.n_hidden..];
         unit_rows(&x.matmul(last[0].as_tensor())?.broadcast_add(last[1].as_tensor())?)
     }
 }
 
-/// Written out, since the fused operator has no gradient.
-fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
-    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+/// The same as [`HiddenBlock`] but for what it drops, left to autodiff: for other devices than CPUs.
+fn by_autodiff(products: &Tensor, parameters: &Tensor, dropout: f32, seed: u64) -> Result<Tensor> {
+    let [bias, scale, shift] = [0, 1, 2].map(|row| parameters.get(row));
+    let activated = products.broadcast_add(&bias?)?.gelu_erf()?;
+    let centred = activated.broadcast_sub(&activated.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-    centred.broadcast_div(&(variance + NORM_EPSILON)?.sqrt()?)?.broadcast_mul(scale)?.broadcast_add(shift)
-}
-
-/// Inverted dropout: what stays is scaled up, so that nothing changes when rows are projected later.
-fn drop_values(x: &Tensor, share: f32, rng: &mut StdRng) -> Result<Tensor> {
-    if share <= 0.0 {
-        return Ok(x.clone());
+    let normal = centred.broadcast_div(&(variance + NORM_EPSILON)?.sqrt()?)?;
+    let x = normal.broadcast_mul(&scale?)?.broadcast_add(&shift?)?;
+    if dropout <= 0.0 {
+        return Ok(x);
     }
-    let kept = 1.0 / (1.0 - share);
-    let mask: Vec<f32> =
-        (0..x.elem_count()).map(|_| if rng.random::<f32>() < share { 0.0 } else { kept }).collect();
-    x.mul(&Tensor::from_vec(mask, x.shape(), x.device())?)
+    let (mut rng, kept) = (StdRng::seed_from_u64(seed), 1.0 / (1.0 - dropout));
+    let mask = (0..x.elem_count()).map(|_| if rng.random::<f32>() < dropout { 0.0 } else { kept });
+    x.mul(&Tensor::from_vec(mask.collect(), x.shape(), x.device())?)
 }
 
 fn unit_rows(x: &Tensor) -> Result<Tensor> {
     x.broadcast_div(&(x.sqr()?.sum_keepdim(D::Minus1)? + 1e-12)?.sqrt()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: TowerShape = TowerShape { n_inputs: 5, hidden_dim: 37, n_hidden: 1, shared_dim: 3 };
+
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    fn random(n_rows: usize, n_columns: usize, seed: u64) -> Var {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let values = (0..n_rows * n_columns).map(|_| rng.random_range(-2.0_f32..2.0)).collect();
+        Var::from_vec(values, (n_rows, n_columns), &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn a_block_and_its_gradient_are_those_of_autodiff() {
+        // More rows than a block takes at once.
+        let (products, parameters) = (random(150, 37, 1), random(3, 37, 2));
+        let weights = random(150, 37, 3);
+        let expected = by_autodiff(&products, &parameters, 0.0, 0).unwrap();
+        let found = products.apply_op2(&parameters, HiddenBlock { dropout: 0.0, seed: 0 }).unwrap();
+        let near = |expected: &Tensor, found: &Tensor| {
+            for (expected, found) in values(expected).into_iter().zip(values(found)) {
+                assert!((expected - found).abs() < 1e-5 * expected.abs().max(1.0), "{expected} {found}");
+            }
+        };
+        near(&expected, &found);
+        let gradients =
+            |x: &Tensor| (x * weights.as_tensor()).unwrap().sum_all().unwrap().backward().unwrap();
+        let (expected, found) = (gradients(&expected), gradients(&found));
+        for var in [&products, &parameters] {
+            near(expected.get(var).unwrap(), found.get(var).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_is_dropped_has_no_gradient_and_repeats() {
+        let (products, parameters) = (random(150, 37, 1), random(3, 37, 2));
+        let run = |seed: u64| products.apply_op2(&parameters, HiddenBlock { dropout: 0.25, seed }).unwrap();
+        let (whole, dropped) = (by_autodiff(&products, &parameters, 0.0, 0).unwrap(), run(7));
+        assert_eq!(values(&dropped), values(&run(7)));
+        assert_ne!(values(&dropped), values(&run(8)));
+        let pairs: Vec<(f32, f32)> = values(&whole).into_iter().zip(values(&dropped)).collect();
+        let n_dropped = pairs.iter().filter(|(_, value)| *value == 0.0).count();
+        assert!((0.22..0.28).contains(&(n_dropped as f64 / pairs.len() as f64)), "{n_dropped}");
+        assert!(pairs.iter().all(
+            |(whole, value)| *value == 0.0 || (value * 0.75 - whole).abs() < 1e-5 * whole.abs().max(1.0)
+        ));
+        // A shift moves what is not dropped, and nothing else.
+        let gradients = dropped.sum_all().unwrap().backward().unwrap();
+        let shifts: f32 = values(&gradients.get(&parameters).unwrap().get(2).unwrap()).iter().sum();
+        let kept = (pairs.len() - n_dropped) as f32 / 0.75;
+        assert!((shifts / kept - 1.0).abs() < 1e-4, "{shifts} {kept}");
+    }
+
+    #[test]
+    fn towers_give_unit_rows_on_any_number_of_cores() {
+        let tower = Tower::new(SHAPE, &mut StdRng::seed_from_u64(4), &Device::Cpu).unwrap();
+        let rows = random(200, 5, 5);
+        let run = |n_threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+            let mut rng = StdRng::seed_from_u64(6);
+            pool.install(|| values(&tower.forward(&rows, Some((0.5, &mut rng))).unwrap()))
+        };
+        let found = run(1);
+        assert!(found.chunks(3).all(|row| (row.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5));
+        assert_eq!(found, run(3));
+    }
 }

@@ -9,6 +9,7 @@ mod error;
 mod homology;
 mod mmseqs;
 mod pairs;
+mod reliability;
 mod retrieval;
 
 pub use bootstrap::Interval;
@@ -17,4 +18,5 @@ pub use error::EvalError;
 pub use homology::{HomologyMetrics, HomologyQueries, QueryOutcome, from_ranked_lists, from_vectors};
 pub use mmseqs::{MMSEQS_HINT, mmseqs_ranked_lists};
 pub use pairs::{Labelled, PairOptions, PairTable, TextPair, read_labelled, read_sequences};
+pub use reliability::{Reliability, ReliabilityBin, reliability};
 pub use retrieval::{Retrieval, RetrievalMetrics, retrieval};

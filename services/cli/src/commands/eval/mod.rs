@@ -1,6 +1,7 @@
 //! `protext eval`: quality on labelled data, baselines beside it. One file a task.
 
 pub(crate) mod homology;
+mod reliability_plot;
 mod retrieval;
 
 use std::path::Path;

@@ -4,28 +4,32 @@
 //! pair of towers compares proteins with texts.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
+use protext_core::card::Calibration;
 use protext_core::{EncoderRow, Modality, Projection as _};
-use protext_engine::eval::{PairTable, Retrieval, RetrievalMetrics, TextPair, retrieval};
+use protext_engine::eval::{
+    PairTable, Reliability, Retrieval, RetrievalMetrics, TextPair, reliability, retrieval,
+};
 use protext_onnx::OnnxProjection;
 use protext_registry::heads::{towers_for, towers_from_folder};
 use protext_train::contrastive::ranks;
 use serde::Serialize;
 
-use super::write_json;
+use super::{reliability_plot, write_json};
 use crate::commands::pair_rows::PairArgs;
 use crate::commands::train::SPLIT_FILE;
 use crate::fault::UsageError;
 use crate::wiring;
 
 #[derive(clap::Args)]
-#[command(
-    after_help = "Example:\n  protext eval retrieval --data protein_text.tsv.gz --split test --json retrieval.json"
-)]
+#[command(after_help = "Examples:\n  \
+    protext eval retrieval --data protein_text.tsv.gz --split test --json retrieval.json\n  \
+    protext eval retrieval --data protein_text.tsv.gz --towers my-towers --markdown retrieval.md --plot confidence.svg")]
 pub(crate) struct Args {
     #[command(flatten)]
     pairs: PairArgs,
@@ -38,6 +42,12 @@ pub(crate) struct Args {
     /// Where the figures go as JSON; - for standard output.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Where the figures go as tables in Markdown.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Where the reliability diagram of the confidences goes, as SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -51,6 +61,9 @@ struct Report<'a> {
     n: usize,
     #[serde(flatten)]
     ours: Retrieval,
+    /// Of the confidence of each protein's first text, where the towers' card has a calibration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confidence: Option<Reliability>,
     baselines: Baselines,
 }
 
@@ -107,6 +120,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         space: towers.card.space().to_string(),
         n,
         ours: retrieval(&found.by_protein, &found.by_text, &groups),
+        confidence: towers
+            .card
+            .calibration
+            .map(|calibration| confidence(calibration, &proteins.view(), &texts.view())),
         baselines: Baselines {
             chance_recall_at_1: chance(1),
             chance_recall_at_10: chance(10),
@@ -115,7 +132,32 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     print(&report);
     write_json(args.json.as_deref(), &report)?;
+    if let Some(path) = &args.markdown {
+        std::fs::write(path, markdown(&report))
+            .map_err(|source| protext_registry::CacheError::from_io(path, source))?;
+    }
+    if let Some(path) = &args.plot {
+        let found = report.confidence.as_ref().ok_or_else(|| {
+            UsageError("the towers' card has no calibration, so there are no confidences to plot".to_owned())
+        })?;
+        reliability_plot::write(path, "first text of a protein", found)?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Is the first text of a protein right as often as its confidence says? Row `i` of both belong together.
+fn confidence(
+    calibration: Calibration,
+    proteins: &ArrayView2<'_, f32>,
+    texts: &ArrayView2<'_, f32>,
+) -> Reliability {
+    let answers = proteins.rows().into_iter().enumerate().map(|(own, protein)| {
+        let cosines = texts.dot(&protein).to_vec();
+        let confidences = calibration.confidences(&cosines);
+        let first = confidences.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+        first.map_or((0.0, false), |(text, confidence)| (*confidence, text == own))
+    });
+    reliability(&answers.collect::<Vec<_>>())
 }
 
 /// Takes the split that was made in training over to a table without one; without it, pairs that were trained on would
@@ -163,23 +205,55 @@ fn print(report: &Report<'_>) {
         "{:<18} {:>22} {:>22} {:>22} {:>22} {:>12}",
         "", "recall@1", "recall@10", "recall@50", "MRR", "median rank"
     );
-    line("protein to text", &report.ours.protein_to_text);
-    line("text to protein", &report.ours.text_to_protein);
-    let chance = &report.baselines;
-    println!(
-        "{:<18} {:>22.3} {:>22.3} {:>22.3}",
-        "chance", chance.chance_recall_at_1, chance.chance_recall_at_10, chance.chance_recall_at_50
-    );
+    for [name, at_1, at_10, at_50, mrr, median] in table(report) {
+        println!("{name:<18} {at_1:>22} {at_10:>22} {at_50:>22} {mrr:>22} {median:>12}");
+    }
+    if let Some(Reliability { ece, .. }) = report.confidence {
+        println!("expected calibration error of the first text's confidence: {ece:.3}");
+    }
 }
 
-fn line(name: &str, metrics: &RetrievalMetrics) {
-    let cell = |key: &str| {
-        let interval = metrics.intervals[key];
-        format!("{:.3} [{:.3}, {:.3}]", interval.mean, interval.low, interval.high)
+/// Name, recall at 1, 10 and 50, MRR and median rank: of both directions and of chance.
+fn table(report: &Report<'_>) -> [[String; 6]; 3] {
+    let line = |name: &str, metrics: &RetrievalMetrics| {
+        let cell = |key: &str| {
+            let interval = metrics.intervals[key];
+            format!("{:.3} [{:.3}, {:.3}]", interval.mean, interval.low, interval.high)
+        };
+        let [at_1, at_10, at_50, mrr] = ["recall_at_1", "recall_at_10", "recall_at_50", "mrr"].map(cell);
+        [name.to_owned(), at_1, at_10, at_50, mrr, format!("{:.1}", metrics.median_rank)]
     };
-    let cells = ["recall_at_1", "recall_at_10", "recall_at_50", "mrr"].map(cell);
-    println!(
-        "{name:<18} {:>22} {:>22} {:>22} {:>22} {:>12.1}",
-        cells[0], cells[1], cells[2], cells[3], metrics.median_rank
+    let chance = &report.baselines;
+    let [at_1, at_10, at_50] =
+        [chance.chance_recall_at_1, chance.chance_recall_at_10, chance.chance_recall_at_50]
+            .map(|share| format!("{share:.3}"));
+    [
+        line("protein to text", &report.ours.protein_to_text),
+        line("text to protein", &report.ours.text_to_protein),
+        ["chance".to_owned(), at_1, at_10, at_50, String::new(), String::new()],
+    ]
+}
+
+fn markdown(report: &Report<'_>) -> String {
+    let mut page = format!(
+        "{} pairs of split {} in `{}` whose text no other row carries; candidates are these pairs. Encoders `{}` and `{}`, \
+         space `{}`. 95% intervals by group of relatives.\n\n\
+         | | recall@1 | recall@10 | recall@50 | MRR | median rank |\n|---|---|---|---|---|---|\n",
+        report.n, report.split, report.data, report.encoder, report.text_encoder, report.space
     );
+    for cells in table(report) {
+        let _ = writeln!(page, "| {} |", cells.join(" | "));
+    }
+    if let Some(found) = &report.confidence {
+        let _ = write!(
+            page,
+            "\nConfidence of each protein's first text: expected calibration error {:.3}.\n\n\
+             | confidence | share right | proteins |\n|---|---|---|\n",
+            found.ece
+        );
+        for bin in &found.bins {
+            let _ = writeln!(page, "| {:.3} | {:.3} | {} |", bin.confidence, bin.share_right, bin.n);
+        }
+    }
+    page
 }

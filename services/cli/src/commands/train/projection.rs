@@ -13,8 +13,8 @@ use protext_core::card::Calibration;
 use protext_core::{Fingerprint, RowKind};
 use protext_engine::eval::{Retrieval, TextPair, retrieval};
 use protext_train::contrastive::{
-    Checkpoint, ContrastiveSettings, Epoch, Pairs, Parts, TrainError, Trained, fit_inverse_temperature,
-    ranks, train,
+    Checkpoint, ContrastiveSettings, Epoch, Pairs, Parts, TrainError, Trained, TrainingDevice,
+    fit_inverse_temperature, ranks, train,
 };
 
 use super::joint_card::{self, Origin};
@@ -100,6 +100,15 @@ struct SettingArgs {
     /// Seed of every draw.
     #[arg(long)]
     seed: Option<u64>,
+    /// Where the towers are trained; cuda needs an NVIDIA GPU and a build with the feature of that name.
+    #[arg(long, value_enum, default_value = "cpu")]
+    train_on: TrainOn,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum TrainOn {
+    Cpu,
+    Cuda,
 }
 
 impl SettingArgs {
@@ -122,6 +131,10 @@ impl SettingArgs {
             n_epochs: self.epochs.unwrap_or(default.n_epochs),
             patience: self.patience.unwrap_or(default.patience),
             seed: self.seed.unwrap_or(default.seed),
+            device: match self.train_on {
+                TrainOn::Cpu => TrainingDevice::Cpu,
+                TrainOn::Cuda => TrainingDevice::Cuda,
+            },
             ..default
         }
     }
