@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::homology::HomologyCalibration;
 use crate::space::{Fingerprint, RowKind, Space};
 
 /// The card of a projection, `card.toml` beside its `head.onnx`.
@@ -33,6 +34,9 @@ pub struct ProjectionCard {
     pub metrics: BTreeMap<String, f64>,
     /// Command that gave the metrics.
     pub measured_by: String,
+    /// What cosines between proteins say about relatedness, if that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub homology: Option<HomologyCalibration>,
 }
 
 /// Data a head was fitted on.

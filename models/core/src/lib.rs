@@ -7,6 +7,7 @@
 pub mod card;
 mod encoder;
 mod error;
+mod homology;
 mod join;
 mod projection;
 pub mod protein;
@@ -19,6 +20,7 @@ pub use encoder::{
     Encoded, Encoder, EncoderInput, EncoderWorker, Packing, Piece, PieceOutput, Prepared, TextPiece,
 };
 pub use error::{EncodeError, ParseError, ProjectionError, SpaceMismatch, VectorError};
+pub use homology::HomologyCalibration;
 pub use join::join;
 pub use projection::Projection;
 pub use protein::{ProteinSequence, ResidueNotes, ResiduePolicy};

@@ -120,7 +120,8 @@ pub(crate) fn start_embedder_on(
     };
     let mut projections: Vec<Arc<dyn Projection>> = Vec::new();
     if with_projection {
-        let main = open_projection(registry.cache(), runtime, args, &*encoder)?;
+        let main = find_projection(registry.cache(), args)?;
+        let main = main.map(|head| open_head(runtime, head)).transpose()?;
         projections.extend(main.map(|projection| Arc::new(projection) as Arc<dyn Projection>));
         if let Some(towers) = find_towers(registry.cache(), args)? {
             projections.push(Arc::new(open_tower(runtime, &towers, encoder.modality())?));
@@ -137,26 +138,27 @@ pub(crate) fn find_towers(cache: &Cache, args: &ModelArgs) -> anyhow::Result<Opt
     })
 }
 
-/// The engine with the confidences that the towers state.
-pub(crate) fn calibrated(engine: Engine, towers: &ReadyTowers) -> Engine {
-    match towers.card.calibration {
-        Some(calibration) => engine.with_calibration(&towers.card.space(), calibration),
-        None => engine,
+/// The engine with what the cards of the protein encoder's projection and towers say of cosines.
+pub(crate) fn calibrated(mut engine: Engine, cache: &Cache, args: &ModelArgs) -> anyhow::Result<Engine> {
+    if let Some(ReadyTowers { card, .. }) = find_towers(cache, args)?
+        && let Some(calibration) = card.calibration
+    {
+        engine = engine.with_calibration(&card.space(), calibration);
     }
+    if let Some(ReadyHead { card, .. }) = find_projection(cache, args)?
+        && let Some(calibration) = &card.homology
+    {
+        engine = engine.with_homology(&card.space(), calibration.clone());
+    }
+    Ok(engine)
 }
 
 /// The projection of `--projection`, else the one that ships for the encoder, else none.
-fn open_projection(
-    cache: &Cache,
-    runtime: &OnnxRuntime,
-    args: &ModelArgs,
-    encoder: &dyn Encoder,
-) -> anyhow::Result<Option<OnnxProjection>> {
-    let head = match &args.projection {
+pub(crate) fn find_projection(cache: &Cache, args: &ModelArgs) -> anyhow::Result<Option<ReadyHead>> {
+    Ok(match &args.projection {
         Some(folder) => Some(projection_from_folder(folder)?),
-        None => projection_for(cache, encoder.id())?,
-    };
-    head.map(|head| open_head(runtime, head)).transpose()
+        None => projection_for(cache, &args.encoder)?,
+    })
 }
 
 fn open_head(runtime: &OnnxRuntime, head: ReadyHead) -> anyhow::Result<OnnxProjection> {

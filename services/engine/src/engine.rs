@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use protext_core::card::Calibration;
-use protext_core::{Fingerprint, LongPolicy, Modality, ResiduePolicy, Space};
+use protext_core::{Fingerprint, HomologyCalibration, LongPolicy, Modality, ResiduePolicy, Space};
 use protext_index::Collection;
 
 use crate::embedder::Embedder;
@@ -36,6 +36,7 @@ pub struct Engine {
     embedders: BTreeMap<String, Embedder>,
     collections: BTreeMap<String, OpenCollection>,
     calibrations: Vec<(Fingerprint, Calibration)>,
+    homology: Vec<(Fingerprint, HomologyCalibration)>,
     limits: Limits,
 }
 
@@ -70,7 +71,7 @@ impl Engine {
     ) -> Self {
         let named = |embedder: Embedder| (embedder.encoder().id().to_owned(), embedder);
         let embedders = embedders.into_iter().map(named).collect();
-        Self { embedders, collections, calibrations: Vec::new(), limits }
+        Self { embedders, collections, calibrations: Vec::new(), homology: Vec::new(), limits }
     }
 
     /// Adds how cosines of a joint space become confidences.
@@ -85,6 +86,20 @@ impl Engine {
     pub fn calibration(&self, space: &Space) -> Option<Calibration> {
         let found = self.calibrations.iter().find(|(fingerprint, _)| *fingerprint == space.fingerprint);
         found.map(|(_, calibration)| *calibration)
+    }
+
+    /// Adds what cosines between proteins of a space say about relatedness.
+    #[must_use]
+    pub fn with_homology(mut self, space: &Space, calibration: HomologyCalibration) -> Self {
+        self.homology.push((space.fingerprint, calibration));
+        self
+    }
+
+    /// What cosines between proteins of `space` say about relatedness, if that was measured.
+    #[must_use]
+    pub fn homology(&self, space: &Space) -> Option<&HomologyCalibration> {
+        let found = self.homology.iter().find(|(fingerprint, _)| *fingerprint == space.fingerprint);
+        found.map(|(_, calibration)| calibration)
     }
 
     /// Limits in force.

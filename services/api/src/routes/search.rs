@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use protext_core::{LongReport, ResidueNotes};
 use protext_engine::align::LocalAlignment;
 use protext_engine::m8::m8_lines;
-use protext_engine::search::{Explanation, SearchAnswer, SearchHit, SearchRequest, search};
+use protext_engine::search::{Explanation, HitHomology, SearchAnswer, SearchHit, SearchRequest, search};
 use protext_engine::{Limits, Target};
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +93,8 @@ struct Hit<'a> {
     cosine: f32,
     #[serde(skip_serializing_if = "Option::is_none")]
     rerank_score: Option<f32>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    homology: Option<HitHomology>,
     description: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
@@ -253,6 +255,7 @@ fn hit_on_wire(hit: &SearchHit) -> Hit<'_> {
         id: &hit.record.id,
         cosine: hit.cosine,
         rerank_score: hit.rerank_score,
+        homology: hit.homology,
         description: &hit.record.description,
         text: hit.record.text.as_deref(),
         organism: hit.record.organism.as_deref(),

@@ -90,13 +90,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// The protein encoder, the texts to offer, and how sure a cosine makes us.
 fn engine(args: &Args) -> anyhow::Result<Engine> {
     let registry = wiring::registry()?;
-    let towers = wiring::find_towers(registry.cache(), &args.model)?;
-    let towers = towers.ok_or_else(|| {
-        UsageError(format!(
+    if wiring::find_towers(registry.cache(), &args.model)?.is_none() {
+        let said = format!(
             "no towers to texts ship for {}; train some (`protext train projection`) and give them by --towers",
             args.model.encoder
-        ))
-    })?;
+        );
+        return Err(UsageError(said).into());
+    }
     let texts = match &args.index {
         Some(folder) => OpenCollection::new(Collection::open(folder)?),
         None => {
@@ -107,7 +107,7 @@ fn engine(args: &Args) -> anyhow::Result<Engine> {
     let embedder = wiring::start_embedder(&args.model, true)?;
     let engine =
         Engine::new(vec![embedder], BTreeMap::from([("texts".to_owned(), texts)]), Limits::default());
-    Ok(wiring::calibrated(engine, &towers))
+    wiring::calibrated(engine, registry.cache(), &args.model)
 }
 
 fn write_answer(

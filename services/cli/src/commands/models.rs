@@ -204,6 +204,7 @@ fn import(
         },
         metrics: BTreeMap::new(),
         measured_by: String::new(),
+        homology: None,
     };
     Cache::put(&output.join("card.toml"), toml::to_string(&card)?.as_bytes())?;
     Ok(card)

@@ -77,8 +77,19 @@ enum FormatArg {
     Json,
 }
 
-const TSV_COLUMNS: [&str; 9] =
-    ["query", "rank", "target", "cosine", "length", "gene", "organism", "description", "text"];
+const TSV_COLUMNS: [&str; 11] = [
+    "query",
+    "rank",
+    "target",
+    "cosine",
+    "length",
+    "gene",
+    "organism",
+    "description",
+    "text",
+    "probability",
+    "expected_false_hits",
+];
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.k == 0 {
@@ -93,7 +104,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let model = args.model.for_modality(Modality::Text, &args.text_encoder);
         embedders.push(wiring::start_embedder(&model, true)?);
     }
-    let engine = Arc::new(Engine::new(embedders, collections, Limits::default()));
+    let engine = Engine::new(embedders, collections, Limits::default());
+    let engine = Arc::new(wiring::calibrated(engine, wiring::registry()?.cache(), &args.model)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     write_header(&mut out, &args)?;
@@ -199,16 +211,22 @@ fn write_answer(
                 let (rank, id, length, description) =
                     (hit.rank, &record.id, record.length, &record.description);
                 let (cosine, text) = (hit.cosine, record.text.as_deref().unwrap_or(""));
+                let (probability, false_hits) = hit.homology.map_or_else(Default::default, |known| {
+                    (format!("{:.3}", known.probability), format!("{:.2e}", known.expected_false_hits))
+                });
                 writeln!(
                     out,
-                    "{name}\t{rank}\t{id}\t{cosine:.4}\t{length}\t{gene}\t{organism}\t{description}\t{text}"
+                    "{name}\t{rank}\t{id}\t{cosine:.4}\t{length}\t{gene}\t{organism}\t{description}\t{text}\t\
+                     {probability}\t{false_hits}"
                 )?;
             }
         }
         FormatArg::Json => {
             let hits = answer.hits.iter().map(|hit| {
                 serde_json::json!({
-                    "rank": hit.rank, "id": hit.record.id, "cosine": hit.cosine, "rerank_score": hit.rerank_score, "description": hit.record.description,
+                    "rank": hit.rank, "id": hit.record.id, "cosine": hit.cosine,
+                    "probability": hit.homology.map(|known| known.probability),
+                    "expected_false_hits": hit.homology.map(|known| known.expected_false_hits), "rerank_score": hit.rerank_score, "description": hit.record.description,
                     "organism": hit.record.organism, "gene": hit.record.gene, "length": hit.record.length,
                     "text": hit.record.text,
                 })

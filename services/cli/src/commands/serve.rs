@@ -95,11 +95,8 @@ pub(crate) fn serve(
         embedders.push(embedder);
     }
     collections.iter().try_for_each(|(name, open)| ensure_reachable(&embedders, name, &open.collection))?;
-    let mut engine = Engine::new(embedders, collections, settings.limits());
-    if let Some(towers) = wiring::find_towers(registry.cache(), &settings.protein_model())? {
-        engine = wiring::calibrated(engine, &towers);
-    }
-    let engine = Arc::new(engine);
+    let engine = Engine::new(embedders, collections, settings.limits());
+    let engine = Arc::new(wiring::calibrated(engine, registry.cache(), &settings.protein_model())?);
     let server = ServerSettings {
         listen: settings.listen,
         max_body_bytes: settings.max_body_bytes,

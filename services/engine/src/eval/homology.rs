@@ -76,6 +76,16 @@ impl HomologyQueries {
         Ok(Self { superfamily, topology, size, rows })
     }
 
+    /// Whether two rows are of one superfamily.
+    pub(super) fn is_of_superfamily(&self, row: usize, other: usize) -> bool {
+        self.superfamily[row] == self.superfamily[other]
+    }
+
+    /// Whether two rows are of one topology, which superfamilies are parts of.
+    pub(super) fn is_of_topology(&self, row: usize, other: usize) -> bool {
+        self.topology[row] == self.topology[other]
+    }
+
     /// Scores one ranked list of other rows, best first. Rows that are not listed were not found.
     #[must_use]
     pub fn score(&self, query: usize, ranked: impl Iterator<Item = usize>) -> QueryOutcome {

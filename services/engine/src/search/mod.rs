@@ -63,12 +63,24 @@ pub struct SearchHit {
     pub rank: usize,
     /// Cosine in the collection's space, -1..=1.
     pub cosine: f32,
+    /// Probability that hit and query share a superfamily, and unrelated records that are expected at this cosine or above:
+    /// where both are proteins and the space has been measured.
+    pub homology: Option<HitHomology>,
     /// What the hit was ordered by, if hits were re-ranked: the cosine and the alignment of residues.
     pub rerank_score: Option<f32>,
     /// The record.
     pub record: Record,
     /// If asked for, and if both sequences are known and align.
     pub alignment: Option<LocalAlignment>,
+}
+
+/// What a hit's cosine says about relatedness.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct HitHomology {
+    /// Probability that hit and query share a superfamily, 0..=1.
+    pub probability: f64,
+    /// Unrelated records of a collection of this size that are expected at this cosine or above.
+    pub expected_false_hits: f64,
 }
 
 /// The answer to one query.
@@ -199,6 +211,13 @@ fn look_up(
     let k = n_wanted.saturating_add(usize::from(located.exclude.is_some()));
     let params = SearchParams { exact: request.exact, ..SearchParams::new(k) };
     let found = collection.search(&located.space, &located.vector, &params)?;
+    let calibration = engine.homology(&located.space);
+    let homology = |cosine: f32| {
+        calibration.map(|known| HitHomology {
+            probability: known.probability(cosine),
+            expected_false_hits: known.expected_false_hits(cosine, collection.len()),
+        })
+    };
     let hits = found
         .into_iter()
         .filter(|hit| located.exclude.as_ref() != Some(&hit.record.id))
@@ -207,6 +226,7 @@ fn look_up(
         .map(|(index, hit)| SearchHit {
             rank: index + 1,
             cosine: hit.cosine,
+            homology: homology(hit.cosine),
             rerank_score: None,
             alignment: None,
             record: hit.record.clone(),

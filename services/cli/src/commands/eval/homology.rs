@@ -1,6 +1,7 @@
 //! `protext eval homology`: do domains find their CATH superfamily?
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -10,8 +11,8 @@ use half::f16;
 use ndarray::{Array2, ArrayView2};
 use protext_core::Modality;
 use protext_engine::eval::{
-    CathDomain, CathTable, HomologyMetrics, HomologyQueries, MMSEQS_HINT, from_ranked_lists, from_vectors,
-    mmseqs_ranked_lists,
+    CathDomain, CathTable, HomologyConfidence, HomologyMetrics, HomologyQueries, MMSEQS_HINT, check_homology,
+    from_ranked_lists, from_vectors, mmseqs_ranked_lists,
 };
 use protext_engine::input::{InputRecord, Payload};
 use protext_engine::rerank::{ResidueRows, mean_of_residues, rerank_score};
@@ -19,8 +20,9 @@ use protext_engine::{EmbedRecordsSettings, Embedder, embed_records};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::write_json;
+use super::{reliability_plot, reliability_table, write_json, write_text};
 use crate::commands::embed::{RecordArgs, output_space};
+use crate::fault::UsageError;
 use crate::wiring::{self, ModelArgs};
 use crate::{interrupt, progress};
 
@@ -47,6 +49,12 @@ pub(crate) struct Args {
     /// in memory (about a gigabyte for CATH S20).
     #[arg(long, value_name = "N", default_value_t = 0)]
     rerank: usize,
+    /// Where the figures go as tables in Markdown.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Where the reliability diagram of the probabilities goes, as SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -62,6 +70,9 @@ struct Report<'a> {
     spaces: BTreeMap<String, HomologyMetrics>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reranked: Option<HomologyMetrics>,
+    /// How well the main space's probabilities and expected false hits hold, where its card states some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confidence: Option<HomologyConfidence>,
     baselines: Baselines,
 }
 
@@ -91,6 +102,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let spaces: BTreeMap<String, HomologyMetrics> = measured
         .map(|(space, vectors)| (space.to_string(), from_vectors(&queries, &vectors.view())))
         .collect();
+    let calibration = wiring::find_projection(wiring::registry()?.cache(), &args.model)?
+        .filter(|head| head.card.space().to_string() == space)
+        .and_then(|head| head.card.homology);
+    let confidence = calibration
+        .zip(rows.joint.first())
+        .map(|(known, main)| check_homology(&queries, &main.view(), &known));
     let report = Report {
         task: "homology",
         data: args.data.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -100,10 +117,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         space,
         spaces,
         reranked,
+        confidence,
         baselines: Baselines { raw_encoder: from_vectors(&queries, &raw.view()), mmseqs },
     };
     print(&report);
     write_json(args.json.as_deref(), &report)?;
+    write_text(args.markdown.as_deref(), || markdown(&report))?;
+    if let Some(path) = &args.plot {
+        let found = report.confidence.as_ref().ok_or_else(|| {
+            UsageError(
+                "the projection's card says nothing about relatedness, so there is nothing to plot".into(),
+            )
+        })?;
+        reliability_plot::write(path, "hit is of the superfamily", &found.probability)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -234,25 +261,61 @@ fn print(report: &Report<'_>) {
         "{} queries of split {} in {}; 95% intervals by superfamily",
         report.ours.n_queries, report.split, report.data
     );
-    println!("{:<44} {:>22} {:>22} {:>22} {:>22}", "", "top1", "hit_at_10", "sens_1fp", "map");
-    line(&report.space, &report.ours);
-    let others = report.spaces.iter().filter(|(space, _)| **space != report.space);
-    others.for_each(|(space, metrics)| line(space, metrics));
-    if let Some(metrics) = &report.reranked {
-        line("main space, first hits ordered anew by residues", metrics);
+    println!("{:<50} {:>22} {:>22} {:>22} {:>22}", "", "top1", "hit_at_10", "sens_1fp", "map");
+    for [name, top1, at_10, sens, map] in table(report) {
+        println!("{name:<50} {top1:>22} {at_10:>22} {sens:>22} {map:>22}");
     }
-    line(&format!("{}, raw", report.encoder), &report.baselines.raw_encoder);
-    match &report.baselines.mmseqs {
-        Some(metrics) => line("MMseqs2 -s 7.5", metrics),
-        None => println!("MMseqs2: not run"),
+    if report.baselines.mmseqs.is_none() {
+        println!("MMseqs2: not run");
+    }
+    if let Some(HomologyConfidence { probability, false_hits }) = &report.confidence {
+        println!("expected calibration error of the probabilities: {:.3}", probability.ece);
+        for pair in false_hits {
+            println!("false hits a query: {} expected, {:.3} found", pair.expected, pair.found);
+        }
     }
 }
 
-fn line(name: &str, metrics: &HomologyMetrics) {
-    let cell = |key: &str| {
-        let interval = metrics.intervals[key];
-        format!("{:.3} [{:.3}, {:.3}]", interval.mean, interval.low, interval.high)
+/// Name, top1, hit_at_10, sens_1fp and map of every space and baseline.
+fn table(report: &Report<'_>) -> Vec<[String; 5]> {
+    let line = |name: &str, metrics: &HomologyMetrics| {
+        let cell = |key: &str| {
+            let interval = metrics.intervals[key];
+            format!("{:.3} [{:.3}, {:.3}]", interval.mean, interval.low, interval.high)
+        };
+        let [top1, at_10, sens, map] = ["top1", "hit_at_10", "sens_1fp", "map"].map(cell);
+        [name.to_owned(), top1, at_10, sens, map]
     };
-    let cells = ["top1", "hit_at_10", "sens_1fp", "map"].map(cell);
-    println!("{name:<44} {:>22} {:>22} {:>22} {:>22}", cells[0], cells[1], cells[2], cells[3]);
+    let mut lines = vec![line(&format!("{}, raw", report.encoder), &report.baselines.raw_encoder)];
+    lines.extend(report.baselines.mmseqs.as_ref().map(|metrics| line("MMseqs2 -s 7.5", metrics)));
+    let others = report.spaces.iter().filter(|(space, _)| **space != report.space);
+    lines.extend(others.map(|(space, metrics)| line(space, metrics)));
+    lines.push(line(&report.space, &report.ours));
+    let reranked = report.reranked.as_ref();
+    lines.extend(reranked.map(|metrics| line("the same, first hits ordered anew by residues", metrics)));
+    lines
+}
+
+fn markdown(report: &Report<'_>) -> String {
+    let mut page = format!(
+        "{} queries of split {} in `{}`, each against all other domains of the file. Encoder `{}`. 95% intervals by \
+         superfamily.\n\n| space | top-1 | hit at 10 | sens_1fp | mAP |\n|---|---|---|---|---|\n",
+        report.ours.n_queries, report.split, report.data, report.encoder
+    );
+    for cells in table(report) {
+        let _ = writeln!(page, "| {} |", cells.join(" | "));
+    }
+    if let Some(HomologyConfidence { probability, false_hits }) = &report.confidence {
+        let _ = write!(
+            page,
+            "\nProbability that a hit is of the query's superfamily, over the first ten hits of each query: expected \
+             calibration error {:.3}.\n\n{}\n| false hits a query, expected | found |\n|---|---|\n",
+            probability.ece,
+            reliability_table("probability", "hits", probability)
+        );
+        for pair in false_hits {
+            let _ = writeln!(page, "| {} | {:.3} |", pair.expected, pair.found);
+        }
+    }
+    page
 }

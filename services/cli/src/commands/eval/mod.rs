@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use protext_engine::eval::Reliability;
 use serde::Serialize;
 
 #[derive(Subcommand)]
@@ -23,6 +24,21 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Args::Homology(args) => homology::run(args),
         Args::Retrieval(args) => retrieval::run(args),
     }
+}
+
+/// Writes a page to a file, if one is named.
+fn write_text(path: Option<&Path>, page: impl FnOnce() -> String) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    Ok(std::fs::write(path, page()).map_err(|source| protext_registry::CacheError::from_io(path, source))?)
+}
+
+/// Bins of confidences as a table in Markdown.
+fn reliability_table(confidence: &str, answers: &str, found: &Reliability) -> String {
+    let mut table = format!("| {confidence} | share right | {answers} |\n|---|---|---|\n");
+    for bin in &found.bins {
+        table += &format!("| {:.3} | {:.3} | {} |\n", bin.confidence, bin.share_right, bin.n);
+    }
+    table
 }
 
 /// Writes a report to a file, or to standard output for `-`.

@@ -20,7 +20,7 @@ use protext_registry::heads::{towers_for, towers_from_folder};
 use protext_train::contrastive::ranks;
 use serde::Serialize;
 
-use super::{reliability_plot, write_json};
+use super::{reliability_plot, reliability_table, write_json, write_text};
 use crate::commands::pair_rows::PairArgs;
 use crate::commands::train::SPLIT_FILE;
 use crate::fault::UsageError;
@@ -132,10 +132,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     print(&report);
     write_json(args.json.as_deref(), &report)?;
-    if let Some(path) = &args.markdown {
-        std::fs::write(path, markdown(&report))
-            .map_err(|source| protext_registry::CacheError::from_io(path, source))?;
-    }
+    write_text(args.markdown.as_deref(), || markdown(&report))?;
     if let Some(path) = &args.plot {
         let found = report.confidence.as_ref().ok_or_else(|| {
             UsageError("the towers' card has no calibration, so there are no confidences to plot".to_owned())
@@ -247,13 +244,10 @@ fn markdown(report: &Report<'_>) -> String {
     if let Some(found) = &report.confidence {
         let _ = write!(
             page,
-            "\nConfidence of each protein's first text: expected calibration error {:.3}.\n\n\
-             | confidence | share right | proteins |\n|---|---|---|\n",
-            found.ece
+            "\nConfidence of each protein's first text: expected calibration error {:.3}.\n\n{}",
+            found.ece,
+            reliability_table("confidence", "proteins", found)
         );
-        for bin in &found.bins {
-            let _ = writeln!(page, "| {:.3} | {:.3} | {} |", bin.confidence, bin.share_right, bin.n);
-        }
     }
     page
 }

@@ -10,10 +10,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use ndarray::{Array2, Axis};
 use protext_core::card::{CardData, ProjectionCard};
-use protext_core::{Modality, RowKind, Space};
+use protext_core::{HomologyCalibration, Modality, RowKind, Space};
 use protext_engine::Embedder;
 use protext_engine::cached_rows::NamedContent;
-use protext_engine::eval::{CathTable, HomologyQueries};
+use protext_engine::eval::{CathTable, HomologyQueries, fit_homology};
 use protext_engine::input::Payload;
 use protext_registry::Cache;
 use protext_registry::cache::sha256_of;
@@ -90,7 +90,12 @@ fn fit_on_domains(embedder: &Embedder, data: &Path, args: &Args) -> anyhow::Resu
     let chosen: Vec<usize> = (0..fitted_on.len()).filter(|&row| fitted_on[row]).collect();
     let training = rows.select(Axis(0), &chosen);
     let fitted = fit(embedder, &training, (args.components, args.shrinkage))?;
-    let metrics = score(&queries, &fitted.whitening.apply(&rows.view()).view());
+    let vectors = fitted.whitening.apply(&rows.view());
+    let metrics = score(&queries, &vectors.view());
+    let validated = table.in_split(data, &args.validate)?;
+    // Domains of further parts, such as the test part, stay out of what is fitted.
+    let is_candidate: Vec<bool> = fitted_on.iter().zip(&validated).map(|(a, b)| *a || *b).collect();
+    let homology = fit_homology(&queries, &vectors.view(), &is_candidate);
     let name = |metric: &str| format!("{}_{metric}", args.validate);
     let metrics =
         [(name("top1"), metrics.top1), (name("sens_1fp"), metrics.sens_1fp), (name("map"), metrics.map)];
@@ -101,7 +106,7 @@ fn fit_on_domains(embedder: &Embedder, data: &Path, args: &Args) -> anyhow::Resu
         n_rows: chosen.len(),
         sha256: sha256_of(data)?,
     };
-    fitted.write(&args.output, data, BTreeMap::from(metrics))
+    fitted.write(&args.output, data, BTreeMap::from(metrics), Some(homology))
 }
 
 /// Fits on the proteins of a file, all of them, and writes the head into `output`.
@@ -128,7 +133,7 @@ pub(crate) fn fit_on_proteins(
         n_rows: rows.nrows(),
         sha256: sha256_of(proteins)?,
     };
-    fitted.write(output, data, BTreeMap::new())
+    fitted.write(output, data, BTreeMap::new(), None)
 }
 
 /// The rows that are whitened.
@@ -166,6 +171,7 @@ impl Fitted<'_> {
         folder: &Path,
         data: CardData,
         metrics: BTreeMap<String, f64>,
+        homology: Option<HomologyCalibration>,
     ) -> anyhow::Result<ProjectionCard> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let head = folder.join("head.onnx");
@@ -186,6 +192,7 @@ impl Fitted<'_> {
             data,
             metrics,
             measured_by: "protext train whitening".to_owned(),
+            homology,
         };
         Cache::put(&folder.join("card.toml"), toml::to_string(&card)?.as_bytes())?;
         Ok(card)
