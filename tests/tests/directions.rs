@@ -88,6 +88,13 @@ fn each_kind_of_query_finds_each_kind_of_record() {
     assert!(texts["hits"][0]["text"].as_str().unwrap().starts_with("Carries oxygen."), "{texts}");
     let genes = search(json!({"text": "a chain of hemoglobin", "collection": "genes", "k": 1})).json();
     assert_eq!(genes["hits"][0]["gene"], "HBA1", "{genes}");
+    // Between proteins a cosine says how probable a relative is; between a protein and a text it does not.
+    let relatives = search(json!({"id": "F1SPW6", "target": "proteins", "k": 2})).json();
+    for hit in relatives["hits"].as_array().unwrap() {
+        assert!((0.0..=1.0).contains(&hit["probability"].as_f64().unwrap()), "{hit}");
+        assert!(hit["expected_false_hits"].as_f64().unwrap() >= 0.0, "{hit}");
+    }
+    assert!(texts["hits"][0].get("probability").is_none(), "{texts}");
     // Without a target, proteins are searched.
     assert_eq!(search(json!({"sequence": "MKVLAA", "k": 1})).json()["collection"], "proteins");
     check_refusals(&service);

@@ -54,15 +54,26 @@ fn towers_are_trained_measured_and_searched_and_runs_repeat() {
     let towers = outputs[0].to_str().unwrap();
     let json = folder.path().join("figures.json");
     let evaluate = ["eval", "retrieval", "--data", data.to_str().unwrap(), "--split", "valid"];
-    let ran = run(&[&evaluate[..], &["--towers", towers, "--json", json.to_str().unwrap()]].concat());
+    let (page, plot) = (folder.path().join("figures.md"), folder.path().join("confidence.svg"));
+    let outputs = ["--json", json.to_str().unwrap(), "--markdown", page.to_str().unwrap()];
+    let outputs = [&outputs[..], &["--plot", plot.to_str().unwrap()]].concat();
+    let ran = run(&[&evaluate[..], &["--towers", towers], &outputs].concat());
     assert!(ran.status.success(), "{}", stderr(&ran));
     let figures: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
     assert_eq!(figures["n"], 24);
     // ONNX Runtime gives what training saw: the card has the same figure.
-    let card = std::fs::read_to_string(outputs[0].join("card.toml")).unwrap();
+    let card = std::fs::read_to_string(Path::new(towers).join("card.toml")).unwrap();
     let mrr = card.lines().find_map(|line| line.strip_prefix("valid_protein_to_text_mrr = ")).unwrap();
     let found = figures["protein_to_text"]["mrr"].as_f64().unwrap();
     assert!((mrr.parse::<f64>().unwrap() - found).abs() < 0.02, "{mrr} {found}");
+    // Confidences are held against the same pairs, and the page and the diagram show them.
+    let confidence = &figures["confidence"];
+    let answers: u64 =
+        confidence["bins"].as_array().unwrap().iter().map(|bin| bin["n"].as_u64().unwrap()).sum();
+    assert_eq!((answers, confidence["n"].as_u64()), (24, Some(24)));
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("| protein to text |") && page.contains("calibration error"), "{page}");
+    assert!(std::fs::read_to_string(plot).unwrap().contains("<circle"));
     search(folder.path(), towers);
 }
 
