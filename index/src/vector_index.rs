@@ -27,13 +27,32 @@ pub struct SearchParams<'a> {
     pub filter: Option<&'a RowSet>,
     /// Compare with every allowed row, also where the index could take a short cut.
     pub exact: bool,
+    /// What an approximate walk reads on its way; the cosines of hits come from the full vectors in any case.
+    pub precision: Precision,
+}
+
+/// What an approximate walk compares with the query to find its way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Eight bits a component, a quarter of the memory to wait for. What may belong to the hits is compared again
+    /// with its full vector.
+    #[default]
+    Codes,
+    /// The stored f32 vectors.
+    Full,
 }
 
 impl<'a> SearchParams<'a> {
     /// The best `k`, defaults otherwise.
     #[must_use]
     pub fn new(k: usize) -> Self {
-        Self { k, ef: None, filter: None, exact: false }
+        Self { k, ef: None, filter: None, exact: false, precision: Precision::default() }
+    }
+
+    /// Walks over vectors of this precision.
+    #[must_use]
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Keeps `ef` candidates.

@@ -137,6 +137,12 @@ impl VectorTable {
         &self.lanes[start..start + self.n_lanes]
     }
 
+    /// All rows, zero padded, `[n_rows][n_lanes]`.
+    #[inline]
+    pub(crate) fn lanes(&self) -> &[Lanes] {
+        &self.lanes
+    }
+
     #[inline]
     pub(crate) fn kernel(&self) -> Kernel {
         self.kernel

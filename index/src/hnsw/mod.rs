@@ -6,8 +6,11 @@
 //! Source of the method: Malkov and Yashunin 2018, doi:10.1109/TPAMI.2018.2889473.
 
 mod build;
+pub(crate) mod codes;
 mod connect;
 pub(crate) mod graph;
+mod grow;
+mod pool;
 mod walk;
 
 use std::sync::Arc;
@@ -18,16 +21,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{GraphFault, IndexError};
 use crate::exact::ExactIndex;
+use crate::kernel::codes::QueryCode;
 use crate::kernel::pack;
-use crate::vector_index::{Neighbour, SearchParams, VectorIndex, ensure_searchable};
+use crate::ranking::Ranked;
+use crate::vector_index::{Neighbour, Precision, SearchParams, VectorIndex, ensure_searchable};
 use crate::vector_table::VectorTable;
+use codes::Codes;
 use graph::Graph;
+use walk::{CodeScores, FullScores, Scores, Scratch, descend, search_filtered, search_layer};
 
 /// Fewest candidates kept when the caller does not say. Source: recall@10 >= 0.98 in `tests/conformance.rs`.
 const MIN_DEFAULT_EF: usize = 64;
 /// What one link of a walk costs, in comparisons of a scan: it waits for memory where a scan streams.
 /// Source: measured at 50,000 x 128, m = 16, one thread: 3 to 5, with filters of 15% to 100%.
 const WALK_LINK_COST: usize = 4;
+
+/// Rows whose score from codes is less than the k-th by more standard errors than this are not scored again.
+const MARGIN_DEVIATIONS: f32 = 6.0;
 
 /// How a graph is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -68,6 +78,7 @@ impl HnswParams {
 pub struct HnswIndex {
     exact: ExactIndex,
     graph: Arc<Graph>,
+    codes: Arc<Codes>,
     params: HnswParams,
 }
 
@@ -83,7 +94,8 @@ impl HnswIndex {
     ) -> Result<Self, IndexError> {
         params.validate()?;
         let graph = build::build(&table, params, progress)?;
-        Ok(Self { exact: ExactIndex::new(table), graph: Arc::new(graph), params })
+        let codes = Arc::new(Codes::of(&table));
+        Ok(Self { exact: ExactIndex::new(table), graph: Arc::new(graph), codes, params })
     }
 
     /// Puts a graph read from disk on its table.
@@ -96,7 +108,8 @@ impl HnswIndex {
             let (expected, found) = (table.len() as u64, graph.n_rows() as u64);
             return Err(GraphFault::Count { what: "rows of the graph", expected, found });
         }
-        Ok(Self { exact: ExactIndex::new(table), graph: Arc::new(graph), params })
+        let codes = Arc::new(Codes::of(&table));
+        Ok(Self { exact: ExactIndex::new(table), graph: Arc::new(graph), codes, params })
     }
 
     /// The exact index over the same vectors, for measuring recall.
@@ -136,11 +149,54 @@ impl HnswIndex {
         n_allowed: usize,
     ) -> Option<Vec<Neighbour>> {
         let budget = self.walk_budget(params, n_allowed)?;
-        let walk =
-            walk::Walk { table: self.exact.table(), graph: &self.graph, filter: params.filter, budget };
-        let mut found = walk.nearest(&pack(query.as_slice()), self.ef(params))?;
-        found.truncate(params.k);
-        (found.len() == params.k.min(n_allowed)).then_some(found)
+        if self.is_empty() {
+            return Some(Vec::new());
+        }
+        let full = FullScores { table: self.exact.table(), query: &pack(query.as_slice()) };
+        let found = match params.precision {
+            Precision::Full => self.walk(&full, params, budget)?,
+            Precision::Codes => {
+                let query = QueryCode::new(query.as_slice());
+                let scores = CodeScores { codes: &self.codes, query: &query };
+                let found = self.walk(&scores, params, budget)?;
+                self.score_again(&full, &query, &found, params.k)
+            }
+        };
+        let n_wanted = params.k.min(n_allowed);
+        (found.len() >= n_wanted).then(|| found.into_iter().take(n_wanted).map(Neighbour::from).collect())
+    }
+
+    /// The best `ef` rows found, best first, or `None` if the budget ran out.
+    fn walk(&self, scores: &impl Scores, params: &SearchParams<'_>, budget: usize) -> Option<Vec<Ranked>> {
+        let (graph, ef) = (&*self.graph, self.ef(params));
+        Scratch::with(|scratch| {
+            let entry = scores.rank(graph.entry());
+            let start = descend(scores, graph, entry, (1..=graph.top_layer()).rev(), scratch);
+            if let Some(filter) = params.filter {
+                return search_filtered(scores, graph, start, ef, (filter, budget), scratch);
+            }
+            search_layer(scores, graph, 0, start, ef, scratch);
+            Some(scratch.pool.best())
+        })
+    }
+
+    /// Ranks by their full vectors what a walk over codes found: the best `k`, and what may belong to them.
+    fn score_again(
+        &self,
+        full: &FullScores<'_>,
+        query: &QueryCode,
+        found: &[Ranked],
+        k: usize,
+    ) -> Vec<Ranked> {
+        let Some(last) = found.get(k.saturating_sub(1)).or(found.last()) else { return Vec::new() };
+        let margin = MARGIN_DEVIATIONS * self.codes.deviation(last.row(), query);
+        let n_near = found.partition_point(|candidate| candidate.cosine() >= last.cosine() - margin);
+        let rows: Vec<u32> = found[..n_near].iter().map(|candidate| candidate.row()).collect();
+        let mut cosines = vec![0.0; n_near];
+        full.score(&rows, &mut cosines);
+        let mut again: Vec<_> = rows.iter().zip(cosines).map(|(&row, c)| Ranked::new(c, row)).collect();
+        again.sort_unstable_by(|a, b| b.cmp(a));
+        again
     }
 }
 

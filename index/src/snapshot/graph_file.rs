@@ -14,7 +14,7 @@ use std::path::Path;
 
 use super::binary::{BYTE_ORDER_MARK, ensure_agrees, read_magic, read_numbers, read_u32, read_u64};
 use crate::error::{IndexError, SnapshotError};
-use crate::hnsw::graph::{Graph, PackedLists};
+use crate::hnsw::graph::{Graph, Lists, NONE};
 
 const MAGIC: &[u8; 8] = b"PTXGRAPH";
 const HEADER_BYTES: u64 = 48;
@@ -24,7 +24,8 @@ pub(super) fn write(graph: &Graph, to: &mut dyn Write) -> io::Result<()> {
     to.write_all(MAGIC)?;
     to.write_all(&BYTE_ORDER_MARK.to_le_bytes())?;
     to.write_all(&graph.entry().to_le_bytes())?;
-    for count in [graph.n_rows(), base.links().len(), upper.n_lists(), upper.links().len()] {
+    let n_links = |lists: &Lists| lists.links().iter().filter(|&&to| to != NONE).count();
+    for count in [graph.n_rows(), n_links(base), upper.n_lists(), n_links(upper)] {
         to.write_all(&(count as u64).to_le_bytes())?;
     }
     to.write_all(graph.levels())?;
@@ -32,12 +33,12 @@ pub(super) fn write(graph: &Graph, to: &mut dyn Write) -> io::Result<()> {
     write_lists(upper, to)
 }
 
-fn write_lists(lists: &PackedLists, to: &mut dyn Write) -> io::Result<()> {
-    for len in lists.lens() {
-        let len = u16::try_from(len).map_err(|_| io::Error::other("a neighbour list is too long"))?;
+fn write_lists(lists: &Lists, to: &mut dyn Write) -> io::Result<()> {
+    for list in lists.links().chunks(lists.width()) {
+        let len = list.iter().filter(|&&to| to != NONE).count() as u16;
         to.write_all(&len.to_le_bytes())?;
     }
-    lists.links().iter().try_for_each(|link| to.write_all(&link.to_le_bytes()))
+    lists.links().iter().filter(|&&to| to != NONE).try_for_each(|link| to.write_all(&link.to_le_bytes()))
 }
 
 /// Reads the graph of `n_rows` rows. The file has `n_bytes`.
@@ -63,9 +64,9 @@ pub(super) fn read(
     let base = read_lists(from, path, n_rows, n_base_links)?;
     let upper = read_lists(from, path, n_upper_lists, n_upper_links)?;
     let faulty = |fault| SnapshotError::Content { path: path.into(), source: IndexError::Graph(fault) };
-    let pack =
-        |(lens, links): (Vec<u16>, Vec<u32>)| PackedLists::new(lens.into_iter().map(usize::from), links);
-    Graph::new(entry, levels, pack(base).map_err(faulty)?, pack(upper).map_err(faulty)?).map_err(faulty)
+    let spread = |(lens, links): (Vec<u16>, Vec<u32>)| Lists::spread(&lens, &links);
+    let (base, upper) = (spread(base).map_err(faulty)?, spread(upper).map_err(faulty)?);
+    Graph::new(entry, levels.into(), base, upper).map_err(faulty)
 }
 
 fn read_lists(
