@@ -14,23 +14,28 @@
 //! | its iterator panics on an empty index | an empty table never gets here |
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use hnsw_rs::anndists::dist::distances::Distance;
 use hnsw_rs::hnsw::{Hnsw, Point};
 use rayon::prelude::*;
 
-use super::HnswParams;
+use super::calibrate::{MIN_DEFAULT_EF, calibrate};
+use super::codes::Codes;
 use super::connect::connect;
 use super::graph::{Graph, MAX_LEVEL};
 use super::grow::Growing;
+use super::HnswParams;
 use crate::error::{GraphFault, IndexError};
 use crate::kernel::{Kernel, Lanes};
 use crate::vector_table::VectorTable;
 
 /// Rows that `hnsw_rs` links, one after the other.
-const N_CORE_ROWS: usize = 2_048;
+const N_CORE_ROWS: usize = 1_024;
 /// Most rows that a thread takes at once.
 const N_TASK_ROWS: usize = 16;
+/// Rows that are searched for before they are inserted.
+const N_HELD_OUT: usize = 128;
 /// Rows between two reports of progress.
 const N_CHUNK_ROWS: usize = 4_096;
 
@@ -43,16 +48,18 @@ impl Distance<Lanes> for UnitDistance {
     }
 }
 
-/// Builds the graph of `table` with parameters that have been validated.
+/// Builds the graph of `table` with parameters that have been validated, and says how many candidates a search
+/// should keep in it.
 pub(super) fn build(
-    table: &VectorTable,
+    table: &Arc<VectorTable>,
+    codes: &Codes,
     params: HnswParams,
     progress: &mut dyn FnMut(usize),
-) -> Result<Graph, IndexError> {
+) -> Result<(Graph, usize), IndexError> {
     let n_rows = table.len();
     if n_rows == 0 {
         progress(0);
-        return Ok(Graph::empty());
+        return Ok((Graph::empty(), MIN_DEFAULT_EF));
     }
     let order = Order::of(n_rows);
     let n_core = n_rows.min(N_CORE_ROWS);
@@ -71,9 +78,19 @@ pub(super) fn build(
     progress(n_core);
 
     let insert = |position: usize| growing.insert(order.row(position) as u32);
-    for start in (n_core..n_rows).step_by(N_CHUNK_ROWS) {
-        let chunk = start..n_rows.min(start + N_CHUNK_ROWS);
-        let end = chunk.end;
+    // The last rows are queries first: the graph does not hold them yet.
+    let n_held_out = N_HELD_OUT.min((n_rows - n_core) / 8);
+    let mut default_ef = MIN_DEFAULT_EF;
+    let starts = (n_core..n_rows - n_held_out).step_by(N_CHUNK_ROWS).chain([n_rows - n_held_out]);
+    for start in starts {
+        let end = if start < n_rows - n_held_out {
+            (start + N_CHUNK_ROWS).min(n_rows - n_held_out)
+        } else {
+            let held_out: Vec<u32> = (start..n_rows).map(|position| order.row(position) as u32).collect();
+            default_ef = calibrate(&growing, table, codes, &held_out)?;
+            n_rows
+        };
+        let chunk = start..end;
         if params.parallel {
             chunk.into_par_iter().with_max_len(N_TASK_ROWS).for_each(insert);
         } else {
@@ -86,7 +103,7 @@ pub(super) fn build(
     if n_tied_in > 0 {
         tracing::debug!(n_tied_in, n_rows, "rows without incoming links were tied in");
     }
-    Ok(Graph::try_from(draft)?)
+    Ok((Graph::try_from(draft)?, default_ef))
 }
 
 /// The order of insertion: one that takes rows from everywhere from the start, whatever order they came in.
@@ -208,14 +225,14 @@ mod tests {
 
     const ONE_BY_ONE: HnswParams = HnswParams { m: 2, ef_construction: 2, parallel: false };
 
-    fn table(n_rows: usize, angle: impl Fn(usize) -> f32) -> VectorTable {
+    fn table(n_rows: usize, angle: impl Fn(usize) -> f32) -> Arc<VectorTable> {
         let space = Space { name: "s".into(), dim: 2, fingerprint: Fingerprint::of(["s"]) };
         let mut table = VectorTable::new(space).unwrap();
         for row in 0..n_rows {
             let (sin, cos) = angle(row).sin_cos();
             table.push(&JointVector::normalized(vec![sin, cos]).unwrap()).unwrap();
         }
-        table
+        Arc::new(table)
     }
 
     fn n_reachable(graph: &Graph) -> usize {
@@ -237,7 +254,8 @@ mod tests {
         for parallel in [false, true] {
             for angle in [&spread as &dyn Fn(usize) -> f32, &equal, &two_heaps] {
                 let params = HnswParams { parallel, ..ONE_BY_ONE };
-                let graph = build(&table(4_000, angle), params, &mut |_| {}).unwrap();
+                let table = table(4_000, angle);
+                let (graph, _) = build(&table, &Codes::of(&table), params, &mut |_| {}).unwrap();
                 assert_eq!(n_reachable(&graph), 4_000);
                 assert_eq!(graph.base().width(), 4, "no list grows past twice m");
             }

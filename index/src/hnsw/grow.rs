@@ -120,6 +120,14 @@ impl<'a> Growing<'a> {
         }
     }
 
+    /// The best `ef` rows that a search of the graph as it is now finds.
+    pub(super) fn search(&self, scores: &impl Scores, ef: usize, scratch: &mut Scratch) -> Vec<u32> {
+        let top = self.levels[self.entry as usize];
+        let start = descend(scores, self, scores.rank(self.entry), (1..=top).rev(), scratch);
+        search_layer(scores, self, 0, start, ef, scratch);
+        scratch.pool.best().iter().map(|found| found.row()).collect()
+    }
+
     /// Links `from` to a new row. A full list keeps those that lead in different directions.
     fn link_back(&self, from: u32, layer: u8, to: Ranked) {
         // A lock guards no data of its own, so one that a panic poisoned is as good as any.

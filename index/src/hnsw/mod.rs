@@ -1,11 +1,13 @@
 //! Approximate search on a hierarchical navigable small world graph.
 //!
-//! `hnsw_rs` builds the graph ([`build`]); its neighbour lists are then laid out flat ([`graph`]), rows that
-//! no walk could reach are tied in ([`connect`]), and searches walk the flat graph ([`walk`]) without a lock.
+//! `hnsw_rs` builds the core of the graph ([`build`]), the other rows are inserted into flat lists ([`grow`]), rows
+//! that no walk could reach are tied in ([`connect`]), and searches walk the checked graph ([`graph`], [`walk`])
+//! without a lock, over eight-bit codes ([`codes`]) where they need not see the full vectors.
 //! Nothing of `hnsw_rs` outlives the build, so neither its dump format nor its loader is ever used.
 //! Source of the method: Malkov and Yashunin 2018, doi:10.1109/TPAMI.2018.2889473.
 
 mod build;
+pub(crate) mod calibrate;
 pub(crate) mod codes;
 mod connect;
 pub(crate) mod graph;
@@ -24,14 +26,13 @@ use crate::exact::ExactIndex;
 use crate::kernel::codes::QueryCode;
 use crate::kernel::pack;
 use crate::ranking::Ranked;
+use crate::slab::ask_for_huge_pages;
 use crate::vector_index::{Neighbour, Precision, SearchParams, VectorIndex, ensure_searchable};
 use crate::vector_table::VectorTable;
 use codes::Codes;
 use graph::Graph;
 use walk::{CodeScores, FullScores, Scores, Scratch, descend, search_filtered, search_layer};
 
-/// Fewest candidates kept when the caller does not say. Source: recall@10 >= 0.98 in `tests/conformance.rs`.
-const MIN_DEFAULT_EF: usize = 64;
 /// What one link of a walk costs, in comparisons of a scan: it waits for memory where a scan streams.
 /// Source: measured at 50,000 x 128, m = 16, one thread: 3 to 5, with filters of 15% to 100%.
 const WALK_LINK_COST: usize = 4;
@@ -80,6 +81,8 @@ pub struct HnswIndex {
     graph: Arc<Graph>,
     codes: Arc<Codes>,
     params: HnswParams,
+    /// Candidates kept when the caller does not say.
+    default_ef: usize,
 }
 
 impl HnswIndex {
@@ -93,23 +96,36 @@ impl HnswIndex {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Self, IndexError> {
         params.validate()?;
-        let graph = build::build(&table, params, progress)?;
-        let codes = Arc::new(Codes::of(&table));
-        Ok(Self { exact: ExactIndex::new(table), graph: Arc::new(graph), codes, params })
+        let codes = Codes::of(&table);
+        let (graph, default_ef) = build::build(&table, &codes, params, progress)?;
+        Self::from_parts(table, graph, codes, params, default_ef).map_err(IndexError::Graph)
     }
 
-    /// Puts a graph read from disk on its table.
+    /// Puts a graph, as built or as read from disk, on its table.
     pub(crate) fn from_parts(
         table: Arc<VectorTable>,
         graph: Graph,
+        codes: Codes,
         params: HnswParams,
+        default_ef: usize,
     ) -> Result<Self, GraphFault> {
-        if graph.n_rows() != table.len() {
-            let (expected, found) = (table.len() as u64, graph.n_rows() as u64);
-            return Err(GraphFault::Count { what: "rows of the graph", expected, found });
+        for (what, found) in [("rows of the graph", graph.n_rows()), ("scales", codes.scales().len())] {
+            if found != table.len() {
+                let (expected, found) = (table.len() as u64, found as u64);
+                return Err(GraphFault::Count { what, expected, found });
+            }
         }
-        let codes = Arc::new(Codes::of(&table));
-        Ok(Self { exact: ExactIndex::new(table), graph: Arc::new(graph), codes, params })
+        ask_for_huge_pages(table.lanes());
+        ask_for_huge_pages(graph.base().links());
+        let (graph, codes) = (Arc::new(graph), Arc::new(codes));
+        Ok(Self { exact: ExactIndex::new(table), graph, codes, params, default_ef })
+    }
+
+    /// Candidates that a search keeps when it is not told how many, measured when the graph was built: enough for
+    /// 99% of the ten nearest rows, 64 at least and 1,024 at most.
+    #[must_use]
+    pub fn default_ef(&self) -> usize {
+        self.default_ef
     }
 
     /// The exact index over the same vectors, for measuring recall.
@@ -124,12 +140,16 @@ impl HnswIndex {
         self.params
     }
 
+    pub(crate) fn codes(&self) -> &Codes {
+        &self.codes
+    }
+
     pub(crate) fn graph(&self) -> &Graph {
         &self.graph
     }
 
     fn ef(&self, params: &SearchParams<'_>) -> usize {
-        let asked = params.ef.unwrap_or_else(|| params.k.saturating_mul(2).max(MIN_DEFAULT_EF));
+        let asked = params.ef.unwrap_or_else(|| params.k.saturating_mul(2).max(self.default_ef));
         asked.max(params.k).min(self.len())
     }
 

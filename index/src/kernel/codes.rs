@@ -6,7 +6,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
-    __m512i, _mm_cvtsi128_si32, _mm_loadu_si128, _mm_add_epi32, _mm_shuffle_epi32, _mm256_add_epi32,
+    __m512i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128, _mm_shuffle_epi32, _mm256_add_epi32,
     _mm256_castsi256_si128, _mm256_cvtepi8_epi16, _mm256_cvtepu8_epi16, _mm256_extracti128_si256,
     _mm256_madd_epi16, _mm256_setzero_si256, _mm512_dpbusd_epi32, _mm512_load_si512, _mm512_reduce_add_epi32,
     _mm512_setzero_si512,
@@ -126,34 +126,58 @@ impl CodeKernel {
         query: &QueryCode,
         scores: &mut [f32],
     ) {
-        let n_bytes = query.bytes.len();
-        let row = |row: u32| &matrix[row as usize * n_bytes..][..n_bytes];
-        let ask_for = |next: u32| {
-            prefetch(row(next));
-            prefetch(&scales[next as usize..][..1]);
-        };
-        rows.iter().take(N_ROWS_AHEAD).copied().for_each(ask_for);
-        for (i, (&at, score)) in rows.iter().zip(scores).enumerate() {
-            if let Some(&next) = rows.get(i + N_ROWS_AHEAD) {
-                ask_for(next);
-            }
-            let sum = self.dot(row(at), &query.bytes) - query.surplus;
-            *score = sum as f32 * (scales[at as usize] * query.scale);
-        }
-    }
-
-    #[inline]
-    fn dot(self, row: &[Bytes], query: &[Signed]) -> i32 {
+        let rows = CodedRows { matrix, scales, rows };
         match self.0 {
-            InstructionSet::Portable => dot_portable(row, query),
+            InstructionSet::Portable => rows.score(query, scores, dot_portable),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `detect` is the only maker of this value and has seen that the processor has AVX2.
-            InstructionSet::Avx2 => unsafe { dot_avx2(row, query) },
+            InstructionSet::Avx2 => unsafe { score_avx2(&rows, query, scores) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `detect` is the only maker of this value and has seen that the processor has both sets.
-            InstructionSet::Avx512Vnni => unsafe { dot_avx512(row, query) },
+            InstructionSet::Avx512Vnni => unsafe { score_avx512(&rows, query, scores) },
         }
     }
+}
+
+/// The rows to score.
+struct CodedRows<'a> {
+    matrix: &'a [Bytes],
+    scales: &'a [f32],
+    rows: &'a [u32],
+}
+
+impl CodedRows<'_> {
+    /// Inlined into each kernel, so that the dot product becomes part of the loop.
+    #[inline(always)]
+    fn score(&self, query: &QueryCode, scores: &mut [f32], dot: impl Fn(&[Bytes], &[Signed]) -> i32) {
+        let n_bytes = query.bytes.len();
+        let row = |row: u32| &self.matrix[row as usize * n_bytes..][..n_bytes];
+        let ask_for = |next: u32| {
+            prefetch(row(next));
+            prefetch(&self.scales[next as usize..][..1]);
+        };
+        self.rows.iter().take(N_ROWS_AHEAD).copied().for_each(ask_for);
+        for (i, (&at, score)) in self.rows.iter().zip(scores).enumerate() {
+            if let Some(&next) = self.rows.get(i + N_ROWS_AHEAD) {
+                ask_for(next);
+            }
+            // Damaged scales and codes may be anything; wrapping keeps a debug build from panicking on them.
+            let sum = dot(row(at), &query.bytes).wrapping_sub(query.surplus);
+            *score = sum as f32 * (self.scales[at as usize] * query.scale);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn score_avx2(rows: &CodedRows<'_>, query: &QueryCode, scores: &mut [f32]) {
+    rows.score(query, scores, |row, query| dot_avx2(row, query));
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn score_avx512(rows: &CodedRows<'_>, query: &QueryCode, scores: &mut [f32]) {
+    rows.score(query, scores, |row, query| dot_avx512(row, query));
 }
 
 fn dot_portable(row: &[Bytes], query: &[Signed]) -> i32 {
@@ -167,6 +191,7 @@ fn dot_portable(row: &[Bytes], query: &[Signed]) -> i32 {
 /// Sixteen products at a time: the eight-bit multiply-add of AVX2 would saturate.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
+#[inline]
 fn dot_avx2(row: &[Bytes], query: &[Signed]) -> i32 {
     let mut sum = _mm256_setzero_si256();
     for (row, query) in row.iter().zip(query) {
@@ -191,6 +216,7 @@ fn dot_avx2(row: &[Bytes], query: &[Signed]) -> i32 {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vnni")]
+#[inline]
 fn dot_avx512(row: &[Bytes], query: &[Signed]) -> i32 {
     let load = |bytes: *const u8| -> __m512i {
         // SAFETY: it points to 64 bytes at an address divisible by 64.

@@ -24,8 +24,8 @@ const N_PREFETCH_LINES: usize = 8;
 
 /// Rows scored together by [`Kernel::cosines_at`].
 const TILE: usize = 4;
-/// Rows asked for ahead of their turn: more than that and the processor has no buffer left for them.
-const N_ROWS_AHEAD: usize = 2 * TILE;
+/// Rows asked for ahead of their turn. Source: measured at 200,000 x 128, 4 to 32 rows; 16 are fastest.
+const N_ROWS_AHEAD: usize = 4 * TILE;
 
 /// Sixteen components on their own cache line.
 #[derive(Debug, Clone, Copy, PartialEq)]
