@@ -193,6 +193,41 @@ fn records_that_break_the_rules_are_refused_although_the_digest_is_right() {
     assert!(refuse("\"id\":\"P3\"", "\"name\":\"P3\"").contains("line 4: not a record"));
 }
 
+/// The fixture was written by `protext index build --kind hnsw --m 2 --ef-construction 4` of the last program that
+/// wrote version 1, from the first three proteins of `services/cli/demo/proteins.fasta`.
+#[test]
+fn a_collection_of_the_first_version_opens_and_is_saved_as_the_present_one() {
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/version-1");
+    assert!(verify(&old).unwrap().is_sound());
+    let dir = tempfile::tempdir().unwrap();
+    Collection::open(&old).unwrap().save(dir.path()).unwrap();
+    let manifest = fs::read_to_string(dir.path().join("snapshot-000001/manifest.json")).unwrap();
+    assert!(manifest.contains("\"version\": 2"), "{manifest}");
+    for (dir, options) in
+        [(&*old, OpenOptions::default()), (dir.path(), OpenOptions::default()), (dir.path(), LENGTHS)]
+    {
+        let opened = Collection::open_with(dir, &options).unwrap();
+        assert_eq!(opened.spaces().map(|space| space.dim).collect::<Vec<_>>(), [1280, 516]);
+        for record in opened.records() {
+            let vector = opened.vector_of(&record.id).unwrap();
+            let hits = opened.search(opened.space(), &vector, &SearchParams::new(3)).unwrap();
+            assert!(hits.len() == 3 && hits[0].record == record && hits[0].cosine > 0.999_999);
+        }
+    }
+}
+
+#[test]
+fn what_is_mapped_can_be_searched_after_it_was_replaced_and_removed() {
+    let (dir, folder) = saved();
+    let mapped = Collection::open_with(dir.path(), &LENGTHS).unwrap();
+    let query = &clustered(1, DIM, 10)[0];
+    let search = || mapped.search(&space(DIM), query, &SearchParams::new(5)).unwrap();
+    let expected = search();
+    small("Q").save(dir.path()).unwrap();
+    assert!(!folder.exists());
+    assert_eq!(search(), expected);
+}
+
 #[test]
 fn info_and_verify_describe_what_is_there() {
     let (dir, folder) = saved();

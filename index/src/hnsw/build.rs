@@ -276,7 +276,8 @@ mod tests {
     #[test]
     fn progress_counts_up_to_all_rows() {
         let mut reports = Vec::new();
-        build(&table(5_000, |row| row as f32), ONE_BY_ONE, &mut |n_rows| reports.push(n_rows)).unwrap();
-        assert_eq!(reports, [4_096, 5_000]);
+        let table = table(6_000, |row| row as f32);
+        build(&table, &Codes::of(&table), ONE_BY_ONE, &mut |n_rows| reports.push(n_rows)).unwrap();
+        assert_eq!(reports, [1_024, 5_120, 5_872, 6_000], "the last 128 are searched for first");
     }
 }

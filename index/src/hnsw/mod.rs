@@ -273,7 +273,7 @@ mod tests {
         let walks = |params: SearchParams<'_>| index.walk_budget(&params, params.n_allowed(2_000)).is_some();
 
         // The estimate is ef * m * 4 links, times the rows for each allowed one.
-        let search = SearchParams::new(10);
+        let search = SearchParams::new(10).with_ef(64);
         assert!(walks(search) && walks(search.with_ef(124)), "64 and 124 candidates");
         assert!(!walks(search.with_ef(125)) && !walks(search.exactly()));
         assert!(!walks(SearchParams::new(63)), "twice as many candidates as hits");
