@@ -67,9 +67,13 @@ fn main() {
             let (mut best_s, mut n_found) = (f64::INFINITY, 0);
             for _ in 0..N_ROUNDS {
                 let started_s = processor_s();
-                let hits: Vec<_> = queries.iter().map(|query| index.search(query, &params).unwrap()).collect();
+                let hits: Vec<_> =
+                    queries.iter().map(|query| index.search(query, &params).unwrap()).collect();
                 best_s = best_s.min(processor_s() - started_s);
-                let found = hits.iter().zip(&truth).flat_map(|(hits, truth)| hits.iter().filter(|h| truth.contains(h)));
+                let found = hits
+                    .iter()
+                    .zip(&truth)
+                    .flat_map(|(hits, truth)| hits.iter().filter(|h| truth.contains(h)));
                 n_found = found.count();
             }
             let recall = n_found as f64 / (queries.len() * K) as f64;

@@ -76,9 +76,7 @@ impl<T: Plain> Deref for Slab<T> {
             Self::Mapped(part) => {
                 // SAFETY: `mapped`, the only maker of a part, has seen that the values lie within the map and are
                 // aligned; any bytes are values of a `Plain` type, and the map lives as long as the part.
-                unsafe {
-                    std::slice::from_raw_parts(part.map.as_ptr().add(part.start).cast::<T>(), part.len)
-                }
+                unsafe { std::slice::from_raw_parts(part.map.as_ptr().add(part.start).cast::<T>(), part.len) }
             }
         }
     }

@@ -22,7 +22,7 @@ pub struct SearchParams<'a> {
     pub k: usize,
     /// Candidates that an approximate walk keeps: greater finds more and takes longer. At least `k` are kept
     /// whatever is asked; `None` keeps twice `k` or what the index needs for a recall of 0.99 at 10 hits, whichever is
-    /// more. Exact searches do not read it.
+    /// more, and so do searches under a filter at least. Exact searches do not read it.
     pub ef: Option<usize>,
     /// Rows that may be returned; `None` allows all.
     pub filter: Option<&'a RowSet>,

@@ -20,12 +20,12 @@ use hnsw_rs::anndists::dist::distances::Distance;
 use hnsw_rs::hnsw::{Hnsw, Point};
 use rayon::prelude::*;
 
+use super::HnswParams;
 use super::calibrate::{MIN_DEFAULT_EF, calibrate};
 use super::codes::Codes;
 use super::connect::connect;
 use super::graph::{Graph, MAX_LEVEL};
 use super::grow::Growing;
-use super::HnswParams;
 use crate::error::{GraphFault, IndexError};
 use crate::kernel::{Kernel, Lanes};
 use crate::vector_table::VectorTable;

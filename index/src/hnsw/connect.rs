@@ -159,8 +159,12 @@ mod tests {
         for width in [1, 2, 8] {
             let (n_tied_in, draft) = connected(&lists, width);
             assert_eq!(n_tied_in, 1_000);
-            let mut connector =
-                Connector { reached: vec![false; 1_001], stack: vec![], draft: &mut { draft }, table: &table(1_001) };
+            let mut connector = Connector {
+                reached: vec![false; 1_001],
+                stack: vec![],
+                draft: &mut { draft },
+                table: &table(1_001),
+            };
             connector.reach(0);
             assert!(connector.reached.iter().all(|&reached| reached), "lists of {width}");
         }

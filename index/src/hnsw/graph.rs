@@ -3,8 +3,6 @@
 //! A [`Graph`] can only be made by [`Graph::new`], whether it comes from the builder or from disk. It refuses
 //! links to rows that do not exist or are not on the link's layer, so a walk needs no checks of its own.
 
-use rayon::prelude::*;
-
 use crate::error::GraphFault;
 use crate::slab::Slab;
 
@@ -130,13 +128,7 @@ impl Graph {
     /// The graph of no rows.
     pub(crate) fn empty() -> Self {
         let none = Lists { width: 1, links: Slab::default() };
-        Self {
-            entry: 0,
-            levels: Slab::default(),
-            base: none.clone(),
-            upper_starts: Vec::new(),
-            upper: none,
-        }
+        Self { entry: 0, levels: Slab::default(), base: none.clone(), upper_starts: Vec::new(), upper: none }
     }
 
     /// Puts the parts together.
@@ -145,12 +137,7 @@ impl Graph {
     ///
     /// # Errors
     /// [`GraphFault`] naming the rule that the parts break.
-    pub(crate) fn new(
-        entry: u32,
-        levels: Slab<u8>,
-        base: Lists,
-        upper: Lists,
-    ) -> Result<Self, GraphFault> {
+    pub(crate) fn new(entry: u32, levels: Slab<u8>, base: Lists, upper: Lists) -> Result<Self, GraphFault> {
         let n_rows = levels.len();
         if let Some(row) = levels.iter().position(|&level| level > MAX_LEVEL) {
             return Err(GraphFault::Level { row, level: levels[row], max: MAX_LEVEL });
@@ -173,21 +160,18 @@ impl Graph {
     }
 
     fn ensure_links(&self) -> Result<(), GraphFault> {
-        // Most links are on the base layer, where any row will do; these are looked at on all cores.
         let n_rows = self.n_rows() as u32;
         let is_sound = |places: &[u32]| {
             let (links, rest) = places.split_at(len_of(places));
             links.iter().all(|&to| to < n_rows) && rest.iter().all(|&to| to == NONE)
         };
-        let unsound = |lists: &Lists| {
-            let lists = lists.links.par_chunks(lists.width).enumerate();
-            lists.find_first(|(_, places)| !is_sound(places)).map(|(index, _)| index)
-        };
         let fault = |layer, row: usize, places: &[u32]| {
             let to = places.iter().copied().find(|&to| to >= n_rows && to != NONE);
             GraphFault::Link { layer, row, to: to.unwrap_or(NONE) }
         };
-        if let Some(row) = unsound(&self.base) {
+        // Most links are on the base layer, where any row will do.
+        let unsound = self.base.links.chunks(self.base.width).position(|places| !is_sound(places));
+        if let Some(row) = unsound {
             return Err(fault(0, row, self.base.places(row)));
         }
         for (row, &level) in self.levels.iter().enumerate().filter(|&(_, &level)| level > 0) {

@@ -203,10 +203,7 @@ fn dot_avx2(row: &[Bytes], query: &[Signed]) -> i32 {
                     _mm_loadu_si128(query.0.as_ptr().add(16 * part).cast()),
                 )
             };
-            sum = _mm256_add_epi32(
-                sum,
-                _mm256_madd_epi16(_mm256_cvtepu8_epi16(a), _mm256_cvtepi8_epi16(b)),
-            );
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_cvtepu8_epi16(a), _mm256_cvtepi8_epi16(b)));
         }
     }
     let four = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));

@@ -78,7 +78,8 @@ pub(super) fn read(
     let bytes = file.section(n_rows.saturating_mul(n_bytes_of(dim) as u64))?;
     file.ensure_end()?;
     let put_together = || {
-        let (base, upper) = (Lists::new(base_width as usize, base)?, Lists::new(upper_width as usize, upper)?);
+        let (base, upper) =
+            (Lists::new(base_width as usize, base)?, Lists::new(upper_width as usize, upper)?);
         let graph = Graph::new(entry_row, levels, base, upper)?;
         let codes = Codes::new(bytes, scales, n_rows as usize, dim)?;
         if !(MIN_DEFAULT_EF..=MAX_DEFAULT_EF).contains(&default_ef) {
