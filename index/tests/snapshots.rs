@@ -88,18 +88,16 @@ fn damage_that_no_checksum_catches_does_not_panic() {
         let sound = fs::read(&path).unwrap();
         let mut n_opened = 0;
         for position in 0..sound.len() {
-            for flip in [0x01, 0x80, 0xff] {
-                let mut bytes = sound.clone();
-                bytes[position] ^= flip;
-                fs::write(&path, &bytes).unwrap();
-                if let Ok(opened) = Collection::open_with(dir.path(), &LENGTHS) {
-                    let hits = opened.search(&space(DIM), query, &SearchParams::new(3).with_ef(3)).unwrap();
-                    assert_eq!(hits.len(), 3);
-                    n_opened += 1;
-                }
+            let mut bytes = sound.clone();
+            bytes[position] ^= [0x01, 0x80, 0xff][position % 3];
+            fs::write(&path, &bytes).unwrap();
+            if let Ok(opened) = Collection::open_with(dir.path(), &LENGTHS) {
+                let hits = opened.search(&space(DIM), query, &SearchParams::new(3).with_ef(3)).unwrap();
+                assert_eq!(hits.len(), 3);
+                n_opened += 1;
             }
         }
-        assert!(n_opened > 0 && n_opened < sound.len() * 3, "{name}: {n_opened} of {}", sound.len() * 3);
+        assert!(n_opened > 0 && n_opened < sound.len(), "{name}: {n_opened} of {}", sound.len());
         fs::write(&path, &sound).unwrap();
     }
 }
