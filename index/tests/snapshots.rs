@@ -142,8 +142,8 @@ fn other_versions_orders_spaces_and_counts_are_refused() {
         refused(dir.path())
     };
     assert!(
-        refuse("version", 2.into())
-            .contains("written by a newer version (format 2, this program reads up to 1)")
+        refuse("version", 3.into())
+            .contains("written by a newer version (format 3, this program reads up to 2)")
     );
     assert!(refuse("byte_order", "big".into()).contains("byte order \"big\""));
     assert!(refuse("format", "parquet".into()).contains("describes \"parquet\""));
@@ -162,7 +162,7 @@ fn other_versions_orders_spaces_and_counts_are_refused() {
     // A version that was edited by hand is called by its name although the digest is wrong, too.
     let (dir, folder) = saved();
     let path = folder.join("manifest.json");
-    let text = fs::read_to_string(&path).unwrap().replace("\"version\": 1", "\"version\": 9");
+    let text = fs::read_to_string(&path).unwrap().replace("\"version\": 2", "\"version\": 9");
     fs::write(&path, text).unwrap();
     assert!(matches!(Collection::open(dir.path()), Err(SnapshotError::NewerVersion { found: 9, .. })));
 
