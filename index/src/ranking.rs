@@ -24,6 +24,19 @@ impl Ranked {
         Self((u64::from(ordered) << 32) | u64::from(!row))
     }
 
+    /// The pair as one number, of which the greater is better. Its bit 31 is set, because rows are numbered
+    /// below 2^31.
+    #[inline]
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The pair that [`Ranked::bits`] gave.
+    #[inline]
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     #[inline]
     pub(crate) fn row(self) -> u32 {
         !(self.0 as u32)
@@ -33,6 +46,12 @@ impl Ranked {
     pub(crate) fn cosine(self) -> f32 {
         let ordered = (self.0 >> 32) as u32;
         f32::from_bits(if ordered & SIGN == 0 { !ordered } else { ordered ^ SIGN })
+    }
+}
+
+impl From<Ranked> for Neighbour {
+    fn from(ranked: Ranked) -> Self {
+        Self { row: ranked.row(), cosine: ranked.cosine() }
     }
 }
 
@@ -76,9 +95,13 @@ impl TopK {
     }
 
     /// Best first.
+    pub(crate) fn into_ranked(self) -> Vec<Ranked> {
+        self.worst_first.into_sorted_vec().into_iter().map(|Reverse(ranked)| ranked).collect()
+    }
+
+    /// Best first.
     pub(crate) fn into_neighbours(self) -> Vec<Neighbour> {
-        let to_neighbour = |Reverse(r): Reverse<Ranked>| Neighbour { row: r.row(), cosine: r.cosine() };
-        self.worst_first.into_sorted_vec().into_iter().map(to_neighbour).collect()
+        self.into_ranked().into_iter().map(Neighbour::from).collect()
     }
 }
 

@@ -8,6 +8,7 @@ use protext_core::{JointVector, Space, VectorError};
 
 use crate::error::IndexError;
 use crate::kernel::{Kernel, Lanes, N_LANES, n_lanes_of, pack_into};
+use crate::slab::Slab;
 
 /// Most rows of one table: the graph builder numbers its points in an `i32`.
 pub const MAX_ROWS: usize = i32::MAX as usize;
@@ -21,7 +22,7 @@ pub struct VectorTable {
     space: Space,
     n_lanes: usize,
     n_rows: usize,
-    lanes: Vec<Lanes>,
+    lanes: Slab<Lanes>,
     kernel: Kernel,
 }
 
@@ -35,7 +36,7 @@ impl VectorTable {
             return Err(IndexError::NoComponents(Box::new(space)));
         }
         let n_lanes = n_lanes_of(space.dim);
-        Ok(Self { space, n_lanes, n_rows: 0, lanes: Vec::new(), kernel: Kernel::detect() })
+        Ok(Self { space, n_lanes, n_rows: 0, lanes: Slab::default(), kernel: Kernel::detect() })
     }
 
     /// A table of the rows of a row-major matrix, `[n_rows, dim]`.
@@ -56,7 +57,7 @@ impl VectorTable {
 
     /// Makes room for more rows.
     pub fn reserve(&mut self, n_rows: usize) {
-        self.lanes.reserve(n_rows.saturating_mul(self.n_lanes));
+        self.lanes.to_mut().reserve(n_rows.saturating_mul(self.n_lanes));
     }
 
     /// Appends one vector.
@@ -65,7 +66,7 @@ impl VectorTable {
     /// [`IndexError::WrongDim`], [`IndexError::TooManyRows`].
     pub fn push(&mut self, vector: &JointVector) -> Result<u32, IndexError> {
         self.ensure_fits(vector)?;
-        pack_into(&mut self.lanes, vector.as_slice());
+        pack_into(self.lanes.to_mut(), vector.as_slice());
         self.n_rows += 1;
         Ok((self.n_rows - 1) as u32)
     }
@@ -83,16 +84,22 @@ impl VectorTable {
     pub(crate) fn push_unit(&mut self, values: &[f32]) -> Result<(), IndexError> {
         let row = self.n_rows;
         ensure_room(row + 1)?;
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            return Err(IndexError::Vector { row, source: VectorError::NotFinite { index } });
-        }
-        let norm = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
-        if (norm - 1.0).abs() > NORM_TOLERANCE {
-            return Err(IndexError::NotUnit { row, norm });
-        }
-        pack_into(&mut self.lanes, values);
+        ensure_unit(row, values.iter().copied())?;
+        pack_into(self.lanes.to_mut(), values);
         self.n_rows += 1;
         Ok(())
+    }
+
+    /// Takes `n_rows` packed rows as they are; the table was empty.
+    pub(crate) fn take(&mut self, n_rows: usize, lanes: Slab<Lanes>) -> Result<(), IndexError> {
+        ensure_room(n_rows)?;
+        (self.n_rows, self.lanes) = (n_rows, lanes);
+        Ok(())
+    }
+
+    /// Refuses rows that are not unit vectors.
+    pub(crate) fn ensure_units(&self) -> Result<(), IndexError> {
+        (0..self.n_rows).try_for_each(|row| ensure_unit(row, self.values(row as u32)))
     }
 
     /// The vectors' space.
@@ -126,7 +133,7 @@ impl VectorTable {
     }
 
     /// The components of a stored row, without padding.
-    pub(crate) fn values(&self, row: u32) -> impl Iterator<Item = f32> + '_ {
+    pub(crate) fn values(&self, row: u32) -> impl Iterator<Item = f32> + Clone + '_ {
         self.row(row).iter().flat_map(|lanes| lanes.0).take(self.space.dim)
     }
 
@@ -135,6 +142,12 @@ impl VectorTable {
     pub(crate) fn row(&self, row: u32) -> &[Lanes] {
         let start = row as usize * self.n_lanes;
         &self.lanes[start..start + self.n_lanes]
+    }
+
+    /// All rows, zero padded, `[n_rows][n_lanes]`.
+    #[inline]
+    pub(crate) fn lanes(&self) -> &[Lanes] {
+        &self.lanes
     }
 
     #[inline]
@@ -146,6 +159,17 @@ impl VectorTable {
     pub(crate) fn row_width(&self) -> usize {
         self.n_lanes * N_LANES
     }
+}
+
+fn ensure_unit(row: usize, values: impl Iterator<Item = f32> + Clone) -> Result<(), IndexError> {
+    if let Some(index) = values.clone().position(|value| !value.is_finite()) {
+        return Err(IndexError::Vector { row, source: VectorError::NotFinite { index } });
+    }
+    let norm = values.map(|v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt();
+    if (norm - 1.0).abs() > NORM_TOLERANCE {
+        return Err(IndexError::NotUnit { row, norm });
+    }
+    Ok(())
 }
 
 fn ensure_room(n_rows: usize) -> Result<(), IndexError> {

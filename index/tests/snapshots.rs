@@ -88,18 +88,16 @@ fn damage_that_no_checksum_catches_does_not_panic() {
         let sound = fs::read(&path).unwrap();
         let mut n_opened = 0;
         for position in 0..sound.len() {
-            for flip in [0x01, 0x80, 0xff] {
-                let mut bytes = sound.clone();
-                bytes[position] ^= flip;
-                fs::write(&path, &bytes).unwrap();
-                if let Ok(opened) = Collection::open_with(dir.path(), &LENGTHS) {
-                    let hits = opened.search(&space(DIM), query, &SearchParams::new(3).with_ef(3)).unwrap();
-                    assert_eq!(hits.len(), 3);
-                    n_opened += 1;
-                }
+            let mut bytes = sound.clone();
+            bytes[position] ^= [0x01, 0x80, 0xff][position % 3];
+            fs::write(&path, &bytes).unwrap();
+            if let Ok(opened) = Collection::open_with(dir.path(), &LENGTHS) {
+                let hits = opened.search(&space(DIM), query, &SearchParams::new(3).with_ef(3)).unwrap();
+                assert_eq!(hits.len(), 3);
+                n_opened += 1;
             }
         }
-        assert!(n_opened > 0 && n_opened < sound.len() * 3, "{name}: {n_opened} of {}", sound.len() * 3);
+        assert!(n_opened > 0 && n_opened < sound.len(), "{name}: {n_opened} of {}", sound.len());
         fs::write(&path, &sound).unwrap();
     }
 }
@@ -144,8 +142,8 @@ fn other_versions_orders_spaces_and_counts_are_refused() {
         refused(dir.path())
     };
     assert!(
-        refuse("version", 2.into())
-            .contains("written by a newer version (format 2, this program reads up to 1)")
+        refuse("version", 3.into())
+            .contains("written by a newer version (format 3, this program reads up to 2)")
     );
     assert!(refuse("byte_order", "big".into()).contains("byte order \"big\""));
     assert!(refuse("format", "parquet".into()).contains("describes \"parquet\""));
@@ -164,7 +162,7 @@ fn other_versions_orders_spaces_and_counts_are_refused() {
     // A version that was edited by hand is called by its name although the digest is wrong, too.
     let (dir, folder) = saved();
     let path = folder.join("manifest.json");
-    let text = fs::read_to_string(&path).unwrap().replace("\"version\": 1", "\"version\": 9");
+    let text = fs::read_to_string(&path).unwrap().replace("\"version\": 2", "\"version\": 9");
     fs::write(&path, text).unwrap();
     assert!(matches!(Collection::open(dir.path()), Err(SnapshotError::NewerVersion { found: 9, .. })));
 
@@ -191,6 +189,41 @@ fn records_that_break_the_rules_are_refused_although_the_digest_is_right() {
     assert!(refuse("\"P3\"", "\"P2\"").contains("records 3 and 4 both have the id \"P2\""));
     assert!(refuse("\"P3\"", "\"\"").contains("record 4 has an empty id"));
     assert!(refuse("\"id\":\"P3\"", "\"name\":\"P3\"").contains("line 4: not a record"));
+}
+
+/// The fixture was written by `protext index build --kind hnsw --m 2 --ef-construction 4` of the last program that
+/// wrote version 1, from the first three proteins of `services/cli/demo/proteins.fasta`.
+#[test]
+fn a_collection_of_the_first_version_opens_and_is_saved_as_the_present_one() {
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/version-1");
+    assert!(verify(&old).unwrap().is_sound());
+    let dir = tempfile::tempdir().unwrap();
+    Collection::open(&old).unwrap().save(dir.path()).unwrap();
+    let manifest = fs::read_to_string(dir.path().join("snapshot-000001/manifest.json")).unwrap();
+    assert!(manifest.contains("\"version\": 2"), "{manifest}");
+    for (dir, options) in
+        [(&*old, OpenOptions::default()), (dir.path(), OpenOptions::default()), (dir.path(), LENGTHS)]
+    {
+        let opened = Collection::open_with(dir, &options).unwrap();
+        assert_eq!(opened.spaces().map(|space| space.dim).collect::<Vec<_>>(), [1280, 516]);
+        for record in opened.records() {
+            let vector = opened.vector_of(&record.id).unwrap();
+            let hits = opened.search(opened.space(), &vector, &SearchParams::new(3)).unwrap();
+            assert!(hits.len() == 3 && hits[0].record == record && hits[0].cosine > 0.999_999);
+        }
+    }
+}
+
+#[test]
+fn what_is_mapped_can_be_searched_after_it_was_replaced_and_removed() {
+    let (dir, folder) = saved();
+    let mapped = Collection::open_with(dir.path(), &LENGTHS).unwrap();
+    let query = &clustered(1, DIM, 10)[0];
+    let search = || mapped.search(&space(DIM), query, &SearchParams::new(5)).unwrap();
+    let expected = search();
+    small("Q").save(dir.path()).unwrap();
+    assert!(!folder.exists());
+    assert_eq!(search(), expected);
 }
 
 #[test]

@@ -1,105 +1,205 @@
 //! The walk: greedy descent through the upper layers, then a best-first search of the base layer.
 //!
-//! Shared state is read-only; what a walk writes lives in its thread. A filter decides what may be returned,
-//! not where the walk may go, and a walk that has compared more rows than its budget gives up, so that the
-//! caller can compare with every allowed row instead.
+//! Searches and the builder walk alike: what a row is compared with comes through [`Scores`], where it leads
+//! through [`Links`]. Shared state is read-only; what a walk writes lives in its thread. A filter decides what
+//! may be returned, not where the walk may go, and a walk that has compared more rows than its budget gives up,
+//! so that the caller can compare with every allowed row instead.
 
 use std::cell::Cell;
 use std::collections::BinaryHeap;
 
-use super::graph::Graph;
+use super::codes::Codes;
+use super::graph::{Graph, NONE};
+use super::pool::Pool;
+use crate::kernel::codes::QueryCode;
 use crate::kernel::{Lanes, prefetch};
 use crate::ranking::{Ranked, TopK};
 use crate::row_set::RowSet;
-use crate::vector_index::Neighbour;
 use crate::vector_table::VectorTable;
 
-/// One walk's surroundings.
-pub(super) struct Walk<'a> {
-    pub(super) table: &'a VectorTable,
-    pub(super) graph: &'a Graph,
-    /// Rows that may be returned; `None` allows all.
-    pub(super) filter: Option<&'a RowSet>,
-    /// Comparisons after which the walk gives up.
-    pub(super) budget: usize,
+/// Compares rows with one query.
+pub(super) trait Scores {
+    /// Writes the score of each row, as many as `to` has places for; greater is nearer.
+    fn score(&self, rows: &[u32], to: &mut [f32]);
+
+    fn rank(&self, row: u32) -> Ranked {
+        let mut score = [0.0];
+        self.score(&[row], &mut score);
+        Ranked::new(score[0], row)
+    }
 }
 
-impl Walk<'_> {
-    /// The best `ef` rows found, best first, or `None` if the budget ran out.
-    pub(super) fn nearest(&self, query: &[Lanes], ef: usize) -> Option<Vec<Neighbour>> {
-        if self.graph.n_rows() == 0 {
-            return Some(Vec::new());
-        }
-        let start = self.descend(query);
-        let mut scratch = Scratch::take(self.graph.n_rows());
-        let found = self.search_base(query, start, ef, &mut scratch);
-        scratch.give_back();
-        found.map(TopK::into_neighbours)
+/// Cosines with the stored vectors.
+pub(super) struct FullScores<'a> {
+    pub(super) table: &'a VectorTable,
+    pub(super) query: &'a [Lanes],
+}
+
+impl Scores for FullScores<'_> {
+    #[inline]
+    fn score(&self, rows: &[u32], to: &mut [f32]) {
+        self.table.kernel().cosines_at(self.table.lanes(), rows, self.query, to);
+    }
+}
+
+/// Cosines to three digits, from eight-bit codes.
+pub(super) struct CodeScores<'a> {
+    pub(super) codes: &'a Codes,
+    pub(super) query: &'a QueryCode,
+}
+
+impl Scores for CodeScores<'_> {
+    #[inline]
+    fn score(&self, rows: &[u32], to: &mut [f32]) {
+        self.codes.scores_at(rows, self.query, to);
+    }
+}
+
+/// Where rows lead.
+pub(super) trait Links {
+    fn n_rows(&self) -> usize;
+
+    /// Places of a list on a layer: how many rows [`Links::each`] gives at most.
+    fn width(&self, layer: u8) -> usize;
+
+    /// Asks for the base list of a row that may be expanded soon.
+    fn ask_for(&self, row: u32);
+
+    /// Gives each row that `row` leads to on a layer.
+    fn each(&self, row: u32, layer: u8, take: impl FnMut(u32));
+}
+
+impl Links for Graph {
+    fn n_rows(&self) -> usize {
+        Graph::n_rows(self)
+    }
+
+    fn width(&self, layer: u8) -> usize {
+        if layer == 0 { self.base().width() } else { self.upper().width() }
     }
 
     #[inline]
-    fn rank(&self, row: u32, query: &[Lanes]) -> Ranked {
-        Ranked::new(self.table.kernel().cosine(self.table.row(row), query), row)
+    fn ask_for(&self, row: u32) {
+        prefetch(self.base().places(row as usize));
     }
 
-    /// The best row that steps uphill reach on the layers above the base.
-    fn descend(&self, query: &[Lanes]) -> Ranked {
-        let mut best = self.rank(self.graph.entry(), query);
-        for layer in (1..=self.graph.top_layer()).rev() {
-            loop {
-                let links = self.graph.links(best.row(), layer);
-                match links.iter().map(|&row| self.rank(row, query)).max() {
-                    Some(better) if better > best => best = better,
-                    _ => break,
-                }
-            }
-        }
-        best
-    }
-
-    fn search_base(&self, query: &[Lanes], start: Ranked, ef: usize, scratch: &mut Scratch) -> Option<TopK> {
-        let allows = |row| self.filter.is_none_or(|filter| filter.contains(row));
-        let mut found = TopK::new(ef, ef);
-        let mut n_compared = 1;
-        scratch.visited.insert(start.row());
-        scratch.frontier.push(start);
-        if allows(start.row()) {
-            found.offer(start);
-        }
-        while let Some(nearest) = scratch.frontier.pop() {
-            if found.is_full() && found.worst().is_some_and(|worst| nearest < worst) {
+    #[inline]
+    fn each(&self, row: u32, layer: u8, mut take: impl FnMut(u32)) {
+        for &to in self.places(row, layer) {
+            if to == NONE {
                 break;
             }
-            let Scratch { visited, frontier, unseen } = &mut *scratch;
-            unseen.clear();
-            unseen.extend(self.graph.base_links(nearest.row()).iter().filter(|&&row| visited.insert(row)));
-            n_compared += unseen.len();
-            if n_compared > self.budget {
-                return None;
+            take(to);
+        }
+    }
+}
+
+/// The best row that uphill steps reach from `start` on the layers `layers`, top layer first.
+pub(super) fn descend(
+    scores: &impl Scores,
+    links: &impl Links,
+    start: Ranked,
+    layers: impl Iterator<Item = u8>,
+    scratch: &mut Scratch,
+) -> Ranked {
+    let mut best = start;
+    for layer in layers {
+        loop {
+            scratch.visited.fresh.clear();
+            links.each(best.row(), layer, |to| scratch.visited.fresh.push(to));
+            let rows = &scratch.visited.fresh;
+            scratch.scores.resize(rows.len(), 0.0);
+            scores.score(rows, &mut scratch.scores);
+            let ranked = rows.iter().zip(&scratch.scores).map(|(&row, &score)| Ranked::new(score, row));
+            match ranked.max() {
+                Some(better) if better > best => best = better,
+                _ => break,
             }
-            for &row in &*unseen {
-                prefetch(self.table.row(row));
-            }
-            for &row in &*unseen {
-                let candidate = self.rank(row, query);
-                if !found.is_full() || found.worst().is_some_and(|worst| candidate > worst) {
-                    frontier.push(candidate);
-                    if allows(row) {
-                        found.offer(candidate);
-                    }
+        }
+    }
+    best
+}
+
+/// Leaves the best `ef` rows of a layer that a best-first search finds in the scratch's pool.
+pub(super) fn search_layer(
+    scores: &impl Scores,
+    links: &impl Links,
+    layer: u8,
+    start: Ranked,
+    ef: usize,
+    scratch: &mut Scratch,
+) {
+    let Scratch { visited, pool, scores: to, .. } = scratch;
+    visited.start(links.n_rows());
+    pool.start(ef);
+    visited.mark(start.row());
+    pool.offer(start);
+    while let Some(row) = pool.expand() {
+        let fresh = visited.mark_fresh(links, row, layer);
+        to.resize(fresh.len(), 0.0);
+        scores.score(fresh, to);
+        for (&row, &score) in fresh.iter().zip(&*to) {
+            pool.offer(Ranked::new(score, row));
+        }
+        if let Some(next) = pool.peek() {
+            links.ask_for(next);
+        }
+    }
+    visited.clear();
+}
+
+/// The best `ef` rows of the base layer that `filter` allows, best first, or `None` if the walk would have to
+/// compare more than `budget` rows. The waiting rows have no bound: under a filter the way leads through many.
+pub(super) fn search_filtered(
+    scores: &impl Scores,
+    links: &impl Links,
+    start: Ranked,
+    ef: usize,
+    (filter, budget): (&RowSet, usize),
+    scratch: &mut Scratch,
+) -> Option<Vec<Ranked>> {
+    let Scratch { visited, frontier, scores: to, .. } = scratch;
+    let mut found = TopK::new(ef, ef);
+    visited.start(links.n_rows());
+    visited.mark(start.row());
+    frontier.clear();
+    frontier.push(start);
+    if filter.contains(start.row()) {
+        found.offer(start);
+    }
+    let mut n_compared = 1;
+    while let Some(nearest) = frontier.pop() {
+        if found.is_full() && found.worst().is_some_and(|worst| nearest < worst) {
+            break;
+        }
+        let fresh = visited.mark_fresh(links, nearest.row(), 0);
+        n_compared += fresh.len();
+        if n_compared > budget {
+            break;
+        }
+        to.resize(fresh.len(), 0.0);
+        scores.score(fresh, to);
+        for (&row, &score) in fresh.iter().zip(&*to) {
+            let candidate = Ranked::new(score, row);
+            if !found.is_full() || found.worst().is_some_and(|worst| candidate > worst) {
+                frontier.push(candidate);
+                if filter.contains(row) {
+                    found.offer(candidate);
                 }
             }
         }
-        Some(found)
     }
+    visited.clear();
+    (n_compared <= budget).then(|| found.into_ranked())
 }
 
 /// What a walk writes, kept by its thread for the next one.
 #[derive(Debug, Default)]
-struct Scratch {
+pub(super) struct Scratch {
     visited: Visited,
+    pub(super) pool: Pool,
     frontier: BinaryHeap<Ranked>,
-    unseen: Vec<u32>,
+    scores: Vec<f32>,
 }
 
 thread_local! {
@@ -107,52 +207,65 @@ thread_local! {
 }
 
 impl Scratch {
-    /// A clean scratch for `n_rows`.
-    fn take(n_rows: usize) -> Box<Self> {
+    /// Runs `walk` with the thread's scratch. A walk that panics leaves nothing behind: its scratch is dropped.
+    pub(super) fn with<T>(walk: impl FnOnce(&mut Scratch) -> T) -> T {
         let mut scratch = SCRATCH.take().unwrap_or_default();
-        scratch.visited.grow(n_rows);
-        scratch
-    }
-
-    /// Cleans up. A walk that does not get here leaves nothing behind: its scratch is dropped.
-    fn give_back(mut self: Box<Self>) {
-        self.visited.clear();
-        self.frontier.clear();
-        SCRATCH.set(Some(self));
+        let done = walk(&mut scratch);
+        SCRATCH.set(Some(scratch));
+        done
     }
 }
 
-/// Rows seen, one bit each; clearing costs what was touched, not what there is.
+/// Rows seen, one bit each, and a list of them; clearing costs what was touched, not what there is.
 #[derive(Debug, Default)]
 struct Visited {
     words: Vec<u64>,
-    touched: Vec<u32>,
+    /// The first `n_seen` are the rows that are marked.
+    seen: Vec<u32>,
+    n_seen: usize,
+    /// Rows of one list of the descent.
+    fresh: Vec<u32>,
 }
 
 impl Visited {
-    fn grow(&mut self, n_rows: usize) {
+    fn start(&mut self, n_rows: usize) {
         let n_words = n_rows.div_ceil(64);
         if self.words.len() < n_words {
             self.words.resize(n_words, 0);
         }
     }
 
-    /// Marks a row; true if it was not marked before.
+    fn mark(&mut self, row: u32) {
+        self.words[row as usize / 64] |= 1 << (row % 64);
+        self.seen.resize(self.seen.len().max(self.n_seen + 1), 0);
+        self.seen[self.n_seen] = row;
+        self.n_seen += 1;
+    }
+
+    /// Marks the rows that `row` leads to and gives those that were not marked before.
     #[inline]
-    fn insert(&mut self, row: u32) -> bool {
-        let (index, bit) = (row / 64, 1 << (row % 64));
-        let word = &mut self.words[index as usize];
-        if *word == 0 {
-            self.touched.push(index);
+    fn mark_fresh(&mut self, links: &impl Links, row: u32, layer: u8) -> &[u32] {
+        let first = self.n_seen;
+        let needed = first + links.width(layer);
+        if self.seen.len() < needed {
+            self.seen.resize(2 * needed, 0);
         }
-        let is_new = *word & bit == 0;
-        *word |= bit;
-        is_new
+        let (words, places, mut n_fresh) = (&mut self.words[..], &mut self.seen[first..needed], 0);
+        links.each(row, layer, |to| {
+            let (word, bit) = (&mut words[to as usize / 64], 1 << (to % 64));
+            // Written whether new or not: whether it is cannot be foretold, and a wrong guess costs more.
+            places[n_fresh] = to;
+            n_fresh += usize::from(*word & bit == 0);
+            *word |= bit;
+        });
+        self.n_seen += n_fresh;
+        &self.seen[first..self.n_seen]
     }
 
     fn clear(&mut self) {
-        for index in self.touched.drain(..) {
-            self.words[index as usize] = 0;
+        for &row in &self.seen[..self.n_seen] {
+            self.words[row as usize / 64] = 0;
         }
+        self.n_seen = 0;
     }
 }

@@ -15,14 +15,15 @@ use crate::collection::{Collection, CollectionInfo, FurtherSpace, IndexDescripti
 use crate::error::SnapshotError;
 
 const FORMAT: &str = "protext-collection";
-const VERSION: u64 = 1;
+/// 1: vectors and lists end to end, read into memory. 2: both as they lie in memory, with codes.
+const VERSION: u64 = 2;
 const BYTE_ORDER: &str = "little";
 
 /// The content of `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Manifest {
     format: String,
-    version: u64,
+    pub(super) version: u64,
     byte_order: String,
     pub(super) created_unix_s: u64,
     pub(super) space: Space,

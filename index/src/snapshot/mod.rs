@@ -11,8 +11,9 @@
 //! not name is ignored, and removed by the next save. `CURRENT` carries the digest of the manifest and the
 //! manifest carries the length and digest of every other file, so no flipped byte goes unseen.
 //!
-//! A reader takes everything into memory. If the snapshot that it is reading is replaced and removed under
-//! its hands, it starts over with the new one.
+//! A reader that verifies in full takes everything into memory; one that verifies lengths alone maps vectors,
+//! links and codes and starts at once. If the snapshot that it is opening is replaced and removed under its hands,
+//! it starts over with the new one; what it has mapped stays readable after that.
 
 mod binary;
 mod checked_file;
@@ -21,6 +22,7 @@ mod crash_tests;
 mod current;
 mod graph_file;
 mod manifest;
+mod mapped_file;
 mod open;
 mod records_file;
 mod save;
@@ -42,11 +44,12 @@ const MANIFEST: &str = "manifest.json";
 /// What is compared with the manifest while a collection is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Verify {
-    /// Length and sha256 of every file.
+    /// Length and sha256 of every file, and that every vector is a unit vector.
     #[default]
     Full,
-    /// Lengths. For collections so large that hashing them takes too long at every start. What is read must
-    /// still be well formed: a damaged file gives wrong hits at worst.
+    /// Lengths, heads, and that every link leads to a row. For collections so large that reading them takes too
+    /// long at every start: vectors, links and codes are mapped and read when they are needed. A damaged file
+    /// gives wrong hits at worst.
     Lengths,
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::current::Current;
+use super::graph_file::GraphParts;
 use super::manifest::{Manifest, numbered};
 use super::{
     GRAPH, OpenOptions, RECORDS, VECTORS, Verify, checked_file, graph_file, records_file, vectors_file,
@@ -11,6 +12,8 @@ use super::{
 use crate::collection::{Collection, CollectionInfo, IndexDescription, StoredIndex};
 use crate::error::{IndexError, SnapshotError};
 use crate::exact::ExactIndex;
+use crate::hnsw::calibrate::MIN_DEFAULT_EF;
+use crate::hnsw::codes::Codes;
 use crate::hnsw::{HnswIndex, HnswParams};
 use crate::vector_table::VectorTable;
 
@@ -73,19 +76,30 @@ fn load(folder: &Path, manifest: Manifest, verify: Verify) -> Result<Collection,
     for (number, (space, index)) in manifest.indexes().enumerate() {
         let table = VectorTable::new(space.clone()).map_err(unusable)?;
         let entry = file(&numbered(VECTORS, number))?;
-        let table = checked_file::read(folder, entry, verify, |from, path| {
-            vectors_file::read(from, path, entry.n_bytes, n_records, table)
-        })?;
+        let table = match manifest.version {
+            1 => checked_file::read(folder, entry, verify, |from, path| {
+                vectors_file::read_1(from, path, entry.n_bytes, n_records, table)
+            })?,
+            _ => vectors_file::read(folder, entry, verify, n_records, table)?,
+        };
+        let table = Arc::new(table);
         indexes.push(match index {
-            IndexDescription::Exact => StoredIndex::Exact(ExactIndex::new(Arc::new(table))),
+            IndexDescription::Exact => StoredIndex::Exact(ExactIndex::new(table)),
             IndexDescription::Hnsw { m, ef_construction } => {
                 let params = HnswParams { m, ef_construction, ..HnswParams::default() };
                 params.validate().map_err(unusable)?;
                 let entry = file(&numbered(GRAPH, number))?;
-                let graph = checked_file::read(folder, entry, verify, |from, path| {
-                    graph_file::read(from, path, entry.n_bytes, n_records)
-                })?;
-                let index = HnswIndex::from_parts(Arc::new(table), graph, params);
+                let parts = match manifest.version {
+                    1 => {
+                        let graph = checked_file::read(folder, entry, verify, |from, path| {
+                            graph_file::read_1(from, path, entry.n_bytes, n_records)
+                        })?;
+                        GraphParts { graph, codes: Codes::of(&table), default_ef: MIN_DEFAULT_EF }
+                    }
+                    _ => graph_file::read(folder, entry, verify, n_records, space.dim)?,
+                };
+                let GraphParts { graph, codes, default_ef } = parts;
+                let index = HnswIndex::from_parts(table, graph, codes, params, default_ef);
                 StoredIndex::Hnsw(index.map_err(|fault| unusable(IndexError::Graph(fault)))?)
             }
         });

@@ -3,9 +3,14 @@
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use super::checked_file::io_error;
 use crate::collection::{Record, RecordTable};
 use crate::error::SnapshotError;
+
+/// Records below which one thread parses all.
+const MIN_PARALLEL_RECORDS: usize = 10_000;
 
 pub(super) fn write(records: &[Record], to: &mut dyn Write) -> io::Result<()> {
     for record in records {
@@ -21,16 +26,19 @@ pub(super) fn read(
     n_records: u64,
 ) -> Result<RecordTable, SnapshotError> {
     let mut records = RecordTable::default();
-    let mut line = Vec::new();
-    while from.read_until(b'\n', &mut line).map_err(io_error("read", path))? > 0 {
-        let number = records.as_slice().len() + 1;
-        let record: Record = serde_json::from_slice(&line).map_err(|source| SnapshotError::Record {
-            path: path.into(),
-            line: number,
-            source,
-        })?;
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
+    // Parsing takes most of the time; small collections are not worth sharing it.
+    let parse = |line: &&[u8]| serde_json::from_slice::<Record>(line);
+    let parsed: Vec<_> = if lines.len() < MIN_PARALLEL_RECORDS {
+        lines.iter().map(parse).collect()
+    } else {
+        lines.par_iter().map(parse).collect()
+    };
+    for (record, line) in parsed.into_iter().zip(1..) {
+        let record = record.map_err(|source| SnapshotError::Record { path: path.into(), line, source })?;
         records.push(record).map_err(|source| SnapshotError::Content { path: path.into(), source })?;
-        line.clear();
     }
     let found = records.as_slice().len() as u64;
     if found != n_records {

@@ -116,7 +116,7 @@ fn write_files(
         let vectors = Box::new(|to: &mut dyn Write| vectors_file::write(index.table(), to));
         contents.push((numbered(VECTORS, number), vectors));
         if let StoredIndex::Hnsw(index) = index {
-            contents.push((numbered(GRAPH, number), Box::new(|to| graph_file::write(index.graph(), to))));
+            contents.push((numbered(GRAPH, number), Box::new(|to| graph_file::write(index, to))));
         }
     }
     let mut files = Vec::with_capacity(contents.len());

@@ -74,7 +74,7 @@ fn examine(dir: &Path, current: &Current) -> Result<VerifyReport, SnapshotError>
     let files: Vec<_> = manifest.files.iter().filter(belongs).map(|entry| check(&folder, entry)).collect();
     let mut content_problem = None;
     if files.iter().all(|file| file.problem.is_none()) {
-        let options = OpenOptions { verify: Verify::Lengths, expected_space: None };
+        let options = OpenOptions { verify: Verify::Full, expected_space: None };
         content_problem = open(dir, &options).err().map(|error| explain(&error));
     }
     let snapshot = folder_name(current.number);
