@@ -33,6 +33,8 @@ pub use exact::ExactIndex;
 pub use hnsw::{HnswIndex, HnswParams};
 pub use row_set::RowSet;
 pub use snapshot::{OpenOptions, Verify, VerifyReport, inspect, verify};
-pub use store::{Store, StoreError, StoreOptions, SyncPolicy, Upsert, View, ViewHit, ViewSearch, WriteReport};
+pub use store::{
+    Store, StoreError, StoreOptions, SyncPolicy, Upsert, View, ViewHit, ViewSearch, WriteReport,
+};
 pub use vector_index::{Neighbour, SearchParams, VectorIndex};
 pub use vector_table::{MAX_ROWS, VectorTable};

@@ -23,7 +23,7 @@ pub(super) struct FileEntry {
 }
 
 /// Turns a system error into ours.
-pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SnapshotError {
+pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SnapshotError {
     let path = path.to_path_buf();
     move |source| match source.kind() {
         io::ErrorKind::NotFound if action == "read" => SnapshotError::MissingFile { path },
@@ -80,7 +80,7 @@ pub(super) fn read<T>(
 }
 
 /// Digest of bytes in memory, hexadecimal.
-pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+pub(super) fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 

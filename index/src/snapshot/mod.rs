@@ -31,12 +31,11 @@ mod verify;
 
 use protext_core::Space;
 
-pub(crate) use checked_file::{io_error, sha256_hex};
 pub(crate) use current::{DirEntry, list, log_name, partial_log_name, sync_folder};
 pub(crate) use generation::Generation;
 pub use open::inspect;
 pub(crate) use open::open;
-pub(crate) use save::{Step, Successor, WriteLock, lock, save, save_locked};
+pub(crate) use save::{Successor, WriteLock, lock, save, save_locked};
 pub(crate) use verify::explain;
 pub use verify::{FileReport, VerifyReport, verify};
 

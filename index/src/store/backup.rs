@@ -45,7 +45,8 @@ pub fn restore(backup: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<Sto
         let n_bytes = fs::metadata(&path).map_err(io_error("read", &path))?.len();
         Ok(LogMark { number, path, n_bytes })
     };
-    let logs = log_numbers(backup, &generation)?.into_iter().map(mark).collect::<Result<Vec<_>, StoreError>>()?;
+    let logs =
+        log_numbers(backup, &generation)?.into_iter().map(mark).collect::<Result<Vec<_>, StoreError>>()?;
     copy(backup, &generation, &logs, target.as_ref())
 }
 

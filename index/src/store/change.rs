@@ -180,14 +180,16 @@ mod tests {
     }
 
     fn upsert(id: &str, vectors: &[&[f32]]) -> Upsert {
-        let vectors = vectors.iter().map(|values| JointVector::normalized(values.to_vec()).unwrap()).collect();
+        let vectors =
+            vectors.iter().map(|values| JointVector::normalized(values.to_vec()).unwrap()).collect();
         Upsert { record: Record { id: id.into(), length: 3, ..Record::default() }, vectors }
     }
 
     #[test]
     fn a_batch_comes_back_from_its_bytes() {
         let spaces = [space(2), space(3)];
-        let batch = vec![upsert("a", &[&[1.0, 2.0], &[0.0, 0.5, 0.25]]), upsert("\u{e9}", &[&[3.0, 4.0], &[1.0; 3]])];
+        let batch =
+            vec![upsert("a", &[&[1.0, 2.0], &[0.0, 0.5, 0.25]]), upsert("\u{e9}", &[&[3.0, 4.0], &[1.0; 3]])];
         let mut changes = checked(batch, &spaces).unwrap();
         changes.push(Change::Delete { id: "gone".into() });
         let bytes = encode(&changes).unwrap();
@@ -205,13 +207,21 @@ mod tests {
         let refuse = |batch: Vec<Upsert>| checked(batch, &spaces).unwrap_err();
         let good = || upsert("a", &[&[1.0, 0.0]]);
         let wrong = refuse(vec![good(), upsert("b", &[&[1.0, 0.0, 0.0]])]);
-        assert!(matches!(&wrong, StoreError::Record { record: 2, id, source: IndexError::WrongDim { found: 3, .. } } if id == "b"));
-        assert!(matches!(refuse(vec![upsert("b", &[])]), StoreError::VectorCount { expected: 1, found: 0, .. }));
+        assert!(
+            matches!(&wrong, StoreError::Record { record: 2, id, source: IndexError::WrongDim { found: 3, .. } } if id == "b")
+        );
+        assert!(matches!(
+            refuse(vec![upsert("b", &[])]),
+            StoreError::VectorCount { expected: 1, found: 0, .. }
+        ));
         let empty = refuse(vec![upsert("", &[&[1.0, 0.0]])]);
         assert!(matches!(empty, StoreError::Record { source: IndexError::EmptyId { record: 1 }, .. }));
         let long = refuse(vec![upsert(&"x".repeat(513), &[&[1.0, 0.0]])]);
         assert!(matches!(long, StoreError::Record { source: IndexError::LongId { n_bytes: 513, .. }, .. }));
         let twice = refuse(vec![good(), upsert("b", &[&[1.0, 0.0]]), good()]);
-        assert!(matches!(twice, StoreError::DuplicateId { first_record: 1, second_record: 3, .. }), "{twice}");
+        assert!(
+            matches!(twice, StoreError::DuplicateId { first_record: 1, second_record: 3, .. }),
+            "{twice}"
+        );
     }
 }

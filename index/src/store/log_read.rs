@@ -71,8 +71,7 @@ pub(super) fn read_log(
 fn ensure_fits(path: &Path, header: &Header, expected: Expected<'_>) -> Result<(), StoreError> {
     let generation = expected.generation;
     let follows_it = header.base == generation.manifest_sha256;
-    let goes_on =
-        expected.number == generation.number && Some(&header.base) == generation.continues.as_ref();
+    let goes_on = expected.number == generation.number && Some(&header.base) == generation.continues.as_ref();
     if header.number != expected.number || !(follows_it || goes_on) {
         return Err(StoreError::ForeignLog { path: path.into() });
     }
@@ -152,7 +151,8 @@ impl Reader<'_> {
         }
         let mut head = [0; HEAD_BYTES];
         head.copy_from_slice(&self.take(HEAD_BYTES)?);
-        let Some(n_bytes) = chain.length_in(head).map(|n| n as usize).filter(|&n| n <= MAX_BATCH_BYTES) else {
+        let Some(n_bytes) = chain.length_in(head).map(|n| n as usize).filter(|&n| n <= MAX_BATCH_BYTES)
+        else {
             // A file system may have made the file longer before a crash and not have written into it.
             let is_blank = head == [0; HEAD_BYTES] && self.rest_is_blank()?;
             return if is_blank { Ok(None) } else { Err(self.damaged(start, LogFault::EntryHead)) };
@@ -169,8 +169,8 @@ impl Reader<'_> {
     }
 
     fn rest_is_blank(&mut self) -> Result<bool, StoreError> {
-        let mut rest = Vec::new();
-        self.from.by_ref().take(self.n_left()).read_to_end(&mut rest).map_err(io_error("read", self.path))?;
+        let (mut rest, n_left) = (Vec::new(), self.n_left());
+        self.from.by_ref().take(n_left).read_to_end(&mut rest).map_err(io_error("read", self.path))?;
         Ok(rest.iter().all(|&byte| byte == 0))
     }
 }

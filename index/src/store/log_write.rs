@@ -28,7 +28,8 @@ impl Log {
         let (partial, path) = (dir.join(partial_log_name(header.number)), dir.join(log_name(header.number)));
         let bytes = header_bytes(header).map_err(|error| io_error("write", &partial)(error.into()))?;
         let write_synced = || {
-            let mut file = File::options().read(true).write(true).create(true).truncate(true).open(&partial)?;
+            let mut file =
+                File::options().read(true).write(true).create(true).truncate(true).open(&partial)?;
             file.write_all(&bytes)?;
             file.sync_all()?;
             Ok(file)

@@ -114,7 +114,10 @@ struct Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("dir", &self.dir).field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("dir", &self.dir)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -149,7 +152,8 @@ impl Store {
                 Log::create(dir, &Header { number, base, spaces: recovered.view.spaces.to_vec() })?
             }
         };
-        let mark = |log: recover::ReadLog| LogMark { number: log.number, path: log.path, n_bytes: log.end.n_bytes };
+        let mark =
+            |log: recover::ReadLog| LogMark { number: log.number, path: log.path, n_bytes: log.end.n_bytes };
         let closed = recovered.logs.into_iter().map(mark).collect();
         let published = Arc::new(RwLock::new(Arc::new(recovered.view)));
         let (to_writer, messages) = sync_channel(MAX_WAITING);

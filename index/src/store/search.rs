@@ -68,7 +68,8 @@ impl View {
     #[must_use]
     pub fn select(&self, allowed: impl Fn(&Record) -> bool) -> Selection {
         let records = self.base.records();
-        let base = RowSet::where_true(records.len(), |row| self.is_live(row) && allowed(&records[row as usize]));
+        let base =
+            RowSet::where_true(records.len(), |row| self.is_live(row) && allowed(&records[row as usize]));
         let of_segment = |segment: &std::sync::Arc<super::segment::Segment>| {
             RowSet::where_true(segment.n_rows(), |row| allowed(segment.record(row)))
         };
@@ -129,7 +130,8 @@ impl View {
             Some(params) => self.base_index(space).search_batch(queries, params),
             None => Ok(vec![Vec::new(); queries.len()]),
         })?;
-        let merge = |(query, of_base): (&JointVector, &Vec<Neighbour>)| self.merged(space, query, search, of_base);
+        let merge =
+            |(query, of_base): (&JointVector, &Vec<Neighbour>)| self.merged(space, query, search, of_base);
         queries.par_iter().zip(&of_base).map(merge).collect()
     }
 
@@ -156,8 +158,10 @@ impl View {
             return Err(IndexError::WrongDim { found, space: Box::new(space.clone()) });
         }
         if let Some(selection) = search.within {
-            let expected = self.base.len() + self.segments.iter().map(|segment| segment.n_rows()).sum::<usize>();
-            let found = selection.base.n_rows() + selection.segments.iter().map(RowSet::n_rows).sum::<usize>();
+            let expected =
+                self.base.len() + self.segments.iter().map(|segment| segment.n_rows()).sum::<usize>();
+            let found =
+                selection.base.n_rows() + selection.segments.iter().map(RowSet::n_rows).sum::<usize>();
             if found != expected || selection.segments.len() != self.segments.len() {
                 return Err(IndexError::FilterRows { found, expected });
             }

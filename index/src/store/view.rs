@@ -118,7 +118,8 @@ impl View {
     pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
         let base = (0..self.base.len() as u32).filter(|&row| self.is_live(row)).map(Place::Base);
         let later = self.segments.iter().enumerate();
-        let later = later.flat_map(|(at, segment)| segment.live_rows().map(move |row| Place::Segment(at, row)));
+        let later =
+            later.flat_map(|(at, segment)| segment.live_rows().map(move |row| Place::Segment(at, row)));
         base.chain(later).map(|place| Entry { view: self, place })
     }
 
@@ -134,7 +135,7 @@ impl View {
         self.live.as_ref().is_none_or(|live| live.contains(base_row))
     }
 
-    fn place_of(&self, id: &str) -> Option<Place> {
+    pub(super) fn place_of(&self, id: &str) -> Option<Place> {
         for (at, segment) in self.segments.iter().enumerate().rev() {
             // The latest row of the id tells: if it is dead, the record was deleted after all earlier ones.
             if let Some((row, is_live)) = segment.find(id) {

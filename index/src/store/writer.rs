@@ -199,7 +199,8 @@ impl Writer {
         (self.observer)("before rotation");
         let base = Generation::read(&self.dir)?.manifest_sha256;
         let view = self.view();
-        let header = Header { number: self.log.number() + 1, base: base.clone(), spaces: view.spaces.to_vec() };
+        let header =
+            Header { number: self.log.number() + 1, base: base.clone(), spaces: view.spaces.to_vec() };
         let log = Log::create(&self.dir, &header)?;
         self.closed.push(LogMark::of(&self.log));
         self.log = log;
