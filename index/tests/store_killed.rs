@@ -21,6 +21,7 @@ use support::{clustered, collection, space};
 
 const DIM: usize = 4;
 const N_IDS: usize = 60;
+const N_KILLS: usize = 40;
 
 /// What one operation does: ids with their new version, or `None` for a deletion.
 fn operation(number: u32) -> Vec<(String, Option<u32>)> {
@@ -111,14 +112,14 @@ fn nothing_acknowledged_is_lost_and_nothing_deleted_comes_back() {
     let mut model = BTreeMap::new();
     let mut next = 0;
     let mut n_logs = 0;
-    for round in 0..15 {
+    for round in 0..N_KILLS {
         let last = run_and_kill(dir.path(), next, Duration::from_micros(rng.random_range(500..150_000)));
         let apply = |model: &mut BTreeMap<String, u32>, number| {
             for (id, version) in operation(number) {
                 match version {
-                    Some(version) => drop(model.insert(id, version)),
-                    None => drop(model.remove(&id)),
-                }
+                    Some(version) => model.insert(id, version),
+                    None => model.remove(&id),
+                };
             }
         };
         let last = last.unwrap_or_else(|| panic!("round {round}: nothing was written"));
@@ -144,6 +145,6 @@ fn nothing_acknowledged_is_lost_and_nothing_deleted_comes_back() {
         let hits = view.search(&space(DIM), &vector("query", 0), &ViewSearch::new(1_000)).unwrap();
         assert_eq!(hits.len(), 100 + model.len());
     }
-    println!("{next} operations, {n_logs} logs seen after 15 kills");
+    println!("{next} operations, {n_logs} logs seen after {N_KILLS} kills");
     assert!(next > 30, "{next} operations are too few to mean anything");
 }

@@ -122,7 +122,7 @@ fn random_change(store: &Store, model: &mut Model, rng: &mut StdRng, version: u3
         let first = rng.random_range(0..300_usize);
         let batch: Vec<_> = (0..n).map(|i| upsert(&format!("r{}", first + i), version)).collect();
         let n_known = batch.iter().filter(|upsert| model.contains_key(&upsert.record.id)).count();
-        batch.iter().for_each(|upsert| drop(model.insert(upsert.record.id.clone(), version)));
+        model.extend(batch.iter().map(|upsert| (upsert.record.id.clone(), version)));
         let report = store.upsert(batch).unwrap();
         assert_eq!((report.n_replaced, report.n_inserted), (n_known, n - n_known));
     } else {
@@ -268,8 +268,8 @@ fn write(store: &Store, images: &Mutex<Images>, batch: Vec<Upsert>, delete: Opti
     let after = {
         let mut images = images.lock().unwrap();
         let mut after = images.model.clone();
-        batch.iter().for_each(|upsert| drop(after.insert(upsert.record.id.clone(), upsert.record.length)));
-        delete.into_iter().for_each(|id| drop(after.remove(id)));
+        after.extend(batch.iter().map(|upsert| (upsert.record.id.clone(), upsert.record.length)));
+        after.retain(|id, _| delete != Some(id.as_str()));
         images.under_way = Some(after.clone());
         after
     };

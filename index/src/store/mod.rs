@@ -44,7 +44,7 @@ pub use change::{Upsert, WriteReport};
 pub use compact::CompactReport;
 pub use error::{LogFault, StoreError};
 pub use search::{Selection, ViewHit, ViewSearch};
-pub use verify::{LogReport, StoreReport, verify};
+pub use verify::{LogReport, StoreReport, verify, verify_logs};
 pub use view::{Entry, View};
 
 use crate::snapshot::{Generation, OpenOptions, WriteLock, lock};

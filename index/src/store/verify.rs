@@ -48,10 +48,19 @@ impl StoreReport {
 /// [`StoreError`] if it cannot be told which snapshot or logs there should be.
 pub fn verify(dir: impl AsRef<Path>) -> Result<StoreReport, StoreError> {
     let dir = dir.as_ref();
-    let snapshot = snapshot::verify(dir)?;
+    Ok(StoreReport { snapshot: snapshot::verify(dir)?, logs: verify_logs(dir)? })
+}
+
+/// Verifies every entry of the logs alone, which tells how many writes there were since the snapshot.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_logs(dir: impl AsRef<Path>) -> Result<Vec<LogReport>, StoreError> {
+    let dir = dir.as_ref();
     let generation = Generation::read(dir)?;
-    let further = snapshot.info.further.iter().map(|further| further.space.clone());
-    let spaces: Vec<_> = std::iter::once(snapshot.info.space.clone()).chain(further).collect();
+    let info = snapshot::inspect(dir)?;
+    let further = info.further.iter().map(|further| further.space.clone());
+    let spaces: Vec<_> = std::iter::once(info.space.clone()).chain(further).collect();
     let numbers = log_numbers(dir, &generation)?;
     let mut logs = Vec::new();
     for (index, &number) in numbers.iter().enumerate() {
@@ -71,5 +80,5 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<StoreReport, StoreError> {
             }
         });
     }
-    Ok(StoreReport { snapshot, logs })
+    Ok(logs)
 }

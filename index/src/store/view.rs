@@ -41,8 +41,14 @@ pub struct Entry<'a> {
     place: Place,
 }
 
-impl View {
+impl From<Collection> for View {
     /// The state that a snapshot alone is.
+    fn from(collection: Collection) -> Self {
+        Self::of(Arc::new(collection))
+    }
+}
+
+impl View {
     pub(super) fn of(base: Arc<Collection>) -> Self {
         let spaces = base.spaces().cloned().collect();
         let n_residues = base.records().iter().map(|record| u64::from(record.length)).sum();
