@@ -40,7 +40,8 @@ fn records_are_added_deleted_compacted_exported_and_copied() {
         .split("\n>")
         .map(|part| format!(">{}\n", part.trim_matches(['>', '\n'])))
         .collect();
-    let id = |number: usize| records[number][1..].split_whitespace().next().unwrap();
+    // UniProt's headers: the accession stands between bars.
+    let id = |number: usize| records[number].split('|').nth(1).unwrap();
     std::fs::write(&all, records.concat()).unwrap();
     std::fs::write(&first, records[..12].concat()).unwrap();
     std::fs::write(&last, records[8..].concat()).unwrap();
