@@ -7,6 +7,7 @@
 //! | the approximate answer | [`HnswIndex`]: built by `hnsw_rs`, searched on a flat, checked graph |
 //! | records with their vectors | [`Collection`], made by [`CollectionBuilder`] |
 //! | the files, and what survives a crash | [`snapshot`] |
+//! | writing while searching | [`store`], [`Store`] |
 //!
 //! This is the only crate that names `hnsw_rs`. Nothing here is async; a caller on an async thread moves the
 //! call to a blocking one.
@@ -20,6 +21,7 @@ mod ranking;
 mod row_set;
 mod slab;
 pub mod snapshot;
+pub mod store;
 mod vector_index;
 mod vector_table;
 
@@ -32,5 +34,8 @@ pub use exact::ExactIndex;
 pub use hnsw::{HnswIndex, HnswParams};
 pub use row_set::RowSet;
 pub use snapshot::{OpenOptions, Verify, VerifyReport, inspect, verify};
+pub use store::{
+    Store, StoreError, StoreOptions, SyncPolicy, Upsert, View, ViewHit, ViewSearch, WriteReport,
+};
 pub use vector_index::{Neighbour, Precision, SearchParams, VectorIndex};
 pub use vector_table::{MAX_ROWS, VectorTable};

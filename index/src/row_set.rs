@@ -41,6 +41,13 @@ impl RowSet {
         exists
     }
 
+    /// Allows `row` no more.
+    pub fn remove(&mut self, row: u32) {
+        if (row as usize) < self.0.len() {
+            self.0.set(row as usize, false);
+        }
+    }
+
     /// Whether `row` is allowed.
     #[inline]
     #[must_use]
@@ -99,5 +106,8 @@ mod tests {
         small.union(&RowSet::all(500));
         assert_eq!(small, RowSet::all(3));
         assert!(!small.insert(3) && small.insert(2) && !small.contains(3));
+        small.remove(2);
+        small.remove(3);
+        assert_eq!(small.iter().collect::<Vec<_>>(), [0, 1]);
     }
 }

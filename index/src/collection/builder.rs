@@ -94,6 +94,12 @@ impl CollectionBuilder {
         Ok(row)
     }
 
+    /// Adds a record with rows that a collection held, to the last bit.
+    pub(crate) fn push_rows(&mut self, record: Record, rows: &[Vec<f32>]) -> Result<(), IndexError> {
+        self.records.push(record)?;
+        self.tables.iter_mut().zip(rows).try_for_each(|(table, row)| table.push_unit(row))
+    }
+
     /// Notes where the collection comes from: encoder id, projection id, hash of the input file.
     pub fn set_metadata(&mut self, key: impl Into<String>, value: impl Into<String>) {
         self.metadata.insert(key.into(), value.into());

@@ -44,7 +44,7 @@ pub(crate) enum StoredIndex {
 }
 
 impl StoredIndex {
-    fn as_index(&self) -> &dyn VectorIndex {
+    pub(crate) fn as_index(&self) -> &dyn VectorIndex {
         match self {
             StoredIndex::Exact(index) => index,
             StoredIndex::Hnsw(index) => index,

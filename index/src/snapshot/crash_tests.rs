@@ -5,7 +5,7 @@ use std::path::Path;
 
 use protext_core::{Fingerprint, JointVector, Space};
 
-use super::save::{Step, save, save_stepwise};
+use super::save::{Step, Successor, save, save_stepwise};
 use super::verify;
 use crate::collection::{Collection, CollectionBuilder, IndexKind, Record};
 use crate::error::SnapshotError;
@@ -35,7 +35,7 @@ fn collection(prefix: &str) -> Collection {
 /// Saves until `last` is done and then stops as if the power had gone.
 fn crash_after(last: &Step, collection: &Collection, dir: &Path) {
     let mut seen = Vec::new();
-    let stopped = save_stepwise(collection, dir, &mut |step| {
+    let stopped = save_stepwise(collection, dir, Successor::default(), &mut |step| {
         seen.push(step.clone());
         if step == *last { Err(SnapshotError::Locked { dir: dir.into() }) } else { Ok(()) }
     });

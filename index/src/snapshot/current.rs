@@ -11,6 +11,7 @@ const CURRENT: &str = "CURRENT";
 const CURRENT_PARTIAL: &str = "CURRENT.partial";
 const PREFIX: &str = "snapshot-";
 const PARTIAL: &str = ".partial";
+const LOG_PREFIX: &str = "log-";
 pub(super) const LOCK: &str = "LOCK";
 
 /// What `CURRENT` says.
@@ -86,20 +87,49 @@ fn number_of(name: &str) -> Option<u64> {
     (folder_name(number) == name).then_some(number)
 }
 
+/// Name of the log of writes that follow the snapshot with this number.
+pub(crate) fn log_name(number: u64) -> String {
+    format!("{LOG_PREFIX}{number:06}")
+}
+
+/// Name of that log while its first bytes are written.
+pub(crate) fn partial_log_name(number: u64) -> String {
+    log_name(number) + PARTIAL
+}
+
+fn log_number_of(name: &str) -> Option<u64> {
+    let number = name.strip_prefix(LOG_PREFIX)?.parse().ok()?;
+    (log_name(number) == name).then_some(number)
+}
+
 /// What an entry of a collection's directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DirEntry {
+pub(crate) enum DirEntry {
     Current,
     CurrentPartial,
     Lock,
     /// A snapshot, finished or not.
     Snapshot(u64),
+    /// A log of writes.
+    Log(u64),
+    /// A log that was not finished being started.
+    LogPartial(u64),
     /// Not ours: never touched.
     Foreign,
 }
 
+fn classify(name: &str) -> DirEntry {
+    let whole = name.strip_suffix(PARTIAL);
+    match (log_number_of(whole.unwrap_or(name)), number_of(whole.unwrap_or(name))) {
+        (Some(number), _) if whole.is_some() => DirEntry::LogPartial(number),
+        (Some(number), _) => DirEntry::Log(number),
+        (None, Some(number)) => DirEntry::Snapshot(number),
+        (None, None) => DirEntry::Foreign,
+    }
+}
+
 /// The entries of `dir` with their names.
-pub(super) fn list(dir: &Path) -> Result<Vec<(String, DirEntry)>, SnapshotError> {
+pub(crate) fn list(dir: &Path) -> Result<Vec<(String, DirEntry)>, SnapshotError> {
     let read = || -> io::Result<Vec<_>> {
         let mut entries = Vec::new();
         for entry in fs::read_dir(dir)? {
@@ -108,8 +138,7 @@ pub(super) fn list(dir: &Path) -> Result<Vec<(String, DirEntry)>, SnapshotError>
                 CURRENT => DirEntry::Current,
                 CURRENT_PARTIAL => DirEntry::CurrentPartial,
                 LOCK => DirEntry::Lock,
-                other => number_of(other.strip_suffix(PARTIAL).unwrap_or(other))
-                    .map_or(DirEntry::Foreign, DirEntry::Snapshot),
+                other => classify(other),
             };
             entries.push((name, kind));
         }
@@ -120,7 +149,7 @@ pub(super) fn list(dir: &Path) -> Result<Vec<(String, DirEntry)>, SnapshotError>
 }
 
 /// Makes renames in `folder` survive a loss of power.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), SnapshotError> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), SnapshotError> {
     // Elsewhere a directory cannot be opened as a file, and its entries are journalled.
     if cfg!(unix) {
         File::open(folder).and_then(|file| file.sync_all()).map_err(io_error("sync", folder))?;
@@ -149,5 +178,8 @@ mod tests {
         }
         assert_eq!(number_of("snapshot-1234567"), Some(1_234_567));
         assert_eq!(number_of("snapshot-+00001"), None);
+        assert_eq!(classify("log-000012"), DirEntry::Log(12));
+        assert_eq!(classify("log-000012.partial"), DirEntry::LogPartial(12));
+        assert_eq!(classify("log-12"), DirEntry::Foreign);
     }
 }

@@ -26,6 +26,9 @@ pub(super) struct Manifest {
     pub(super) version: u64,
     byte_order: String,
     pub(super) created_unix_s: u64,
+    /// Digest of the manifest that it was compacted from: the logs that began beside that one go on beside this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) continues: Option<String>,
     pub(super) space: Space,
     pub(super) n_records: u64,
     pub(super) index: IndexDescription,
@@ -45,7 +48,7 @@ struct Header {
 }
 
 impl Manifest {
-    pub(super) fn new(collection: &Collection, files: Vec<FileEntry>) -> Self {
+    pub(super) fn new(collection: &Collection, continues: Option<String>, files: Vec<FileEntry>) -> Self {
         let CollectionInfo { space, n_records, index, further, created_unix_s, metadata } = collection.info();
         let (format, byte_order) = (FORMAT.into(), BYTE_ORDER.into());
         Self {
@@ -53,6 +56,7 @@ impl Manifest {
             version: VERSION,
             byte_order,
             created_unix_s,
+            continues,
             space,
             n_records,
             index,

@@ -4,6 +4,7 @@
 //! DIR/CURRENT              "snapshot-000003 <sha256 of its manifest>"
 //! DIR/LOCK                 held by the one process that writes
 //! DIR/snapshot-000003/     manifest.json, records.jsonl, vectors.bin, graph.bin (not for exact indexes)
+//! DIR/log-000003           writes since, see [`crate::store`]
 //! ```
 //!
 //! A snapshot is written under the name `snapshot-N.partial`, every file is synced, the folder gets its name,
@@ -20,6 +21,7 @@ mod checked_file;
 #[cfg(test)]
 mod crash_tests;
 mod current;
+mod generation;
 mod graph_file;
 mod manifest;
 mod mapped_file;
@@ -31,9 +33,12 @@ mod verify;
 
 use protext_core::Space;
 
+pub(crate) use current::{DirEntry, list, log_name, partial_log_name, sync_folder};
+pub(crate) use generation::Generation;
 pub use open::inspect;
 pub(crate) use open::open;
-pub(crate) use save::save;
+pub(crate) use save::{Successor, WriteLock, lock, save, save_locked};
+pub(crate) use verify::explain;
 pub use verify::{FileReport, VerifyReport, verify};
 
 const RECORDS: &str = "records.jsonl";

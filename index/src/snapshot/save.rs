@@ -13,7 +13,7 @@ use crate::error::SnapshotError;
 
 /// Points at which a crash leaves the directory in a state of its own; tests stop at each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Started,
     FileWritten(String),
     FolderNamed,
@@ -22,10 +22,29 @@ pub(super) enum Step {
     OldRemoved,
 }
 
+/// Which place in the row of snapshots a new one takes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Successor {
+    /// Its number; `None` takes the next one that neither a snapshot nor a log has.
+    pub(crate) number: Option<u64>,
+    /// Digest of the manifest whose logs go on beside it; `None` leaves all logs behind.
+    pub(crate) continues: Option<String>,
+}
+
 /// Writes `collection` to `dir`.
 pub(crate) fn save(collection: &Collection, dir: &Path) -> Result<(), SnapshotError> {
-    let _lock = lock(dir)?;
-    let saved = save_stepwise(collection, dir, &mut |_| Ok(()));
+    save_locked(collection, dir, &lock(dir)?, Successor::default(), &mut |_| Ok(()))
+}
+
+/// Writes `collection` to a directory that is locked already.
+pub(crate) fn save_locked(
+    collection: &Collection,
+    dir: &Path,
+    _lock: &WriteLock,
+    successor: Successor,
+    after: &mut dyn FnMut(Step) -> Result<(), SnapshotError>,
+) -> Result<(), SnapshotError> {
+    let saved = save_stepwise(collection, dir, successor, after);
     if saved.is_err() {
         // The reason to report is the one above; what is left is removed now if that works, else by the next save.
         let _ = remove_all_but_current(dir);
@@ -34,7 +53,8 @@ pub(crate) fn save(collection: &Collection, dir: &Path) -> Result<(), SnapshotEr
 }
 
 /// The right to write in a directory, until it is dropped.
-struct WriteLock(File);
+#[derive(Debug)]
+pub(crate) struct WriteLock(File);
 
 impl Drop for WriteLock {
     fn drop(&mut self) {
@@ -44,7 +64,7 @@ impl Drop for WriteLock {
 }
 
 /// Makes `dir` ours to write in.
-fn lock(dir: &Path) -> Result<WriteLock, SnapshotError> {
+pub(crate) fn lock(dir: &Path) -> Result<WriteLock, SnapshotError> {
     if !dir.is_dir() {
         fs::create_dir_all(dir).map_err(io_error("create", dir))?;
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -71,16 +91,17 @@ fn lock(dir: &Path) -> Result<WriteLock, SnapshotError> {
 pub(super) fn save_stepwise(
     collection: &Collection,
     dir: &Path,
+    successor: Successor,
     after: &mut dyn FnMut(Step) -> Result<(), SnapshotError>,
 ) -> Result<(), SnapshotError> {
     remove_all_but_current(dir)?;
-    let number = next_number(dir)?;
+    let number = successor.number.map_or_else(|| next_number(dir), Ok)?;
     let partial = dir.join(partial_folder_name(number));
     fs::create_dir(&partial).map_err(io_error("create", &partial))?;
     after(Step::Started)?;
 
     let files = write_files(collection, &partial, after)?;
-    let manifest = Manifest::new(collection, files);
+    let manifest = Manifest::new(collection, successor.continues, files);
     let manifest = checked_file::write(&partial, MANIFEST, |to| {
         serde_json::to_writer_pretty(&mut *to, &manifest)?;
         to.write_all(b"\n")
@@ -129,23 +150,30 @@ fn write_files(
 
 fn next_number(dir: &Path) -> Result<u64, SnapshotError> {
     let numbers = list(dir)?.into_iter().filter_map(|(_, kind)| match kind {
-        DirEntry::Snapshot(number) => Some(number),
+        // A log without its snapshot must not become the log of this one.
+        DirEntry::Snapshot(number) | DirEntry::Log(number) => Some(number),
         _ => None,
     });
     Ok(numbers.max().unwrap_or(0).saturating_add(1))
 }
 
-/// Removes snapshots that do not count: replaced ones, and what crashes left. Foreign files stay.
+/// Removes snapshots and logs that do not count: replaced ones, and what crashes left. Foreign files stay.
 fn remove_all_but_current(dir: &Path) -> Result<(), SnapshotError> {
     // Where CURRENT is damaged nothing opens any more, so a save replaces it and removes the rest.
-    let current = Current::read(dir).ok().map(|current| folder_name(current.number));
+    let current_number = Current::read(dir).ok().map(|current| current.number);
+    let current = current_number.map(folder_name);
     for (name, kind) in list(dir)? {
         let path = dir.join(&name);
         match kind {
             DirEntry::Snapshot(_) if Some(&name) != current.as_ref() => {
                 fs::remove_dir_all(&path).map_err(io_error("remove", &path))?;
             }
-            DirEntry::CurrentPartial => fs::remove_file(&path).map_err(io_error("remove", &path))?,
+            DirEntry::Log(number) if current_number.is_some_and(|current| number < current) => {
+                fs::remove_file(&path).map_err(io_error("remove", &path))?;
+            }
+            DirEntry::CurrentPartial | DirEntry::LogPartial(_) => {
+                fs::remove_file(&path).map_err(io_error("remove", &path))?;
+            }
             _ => {}
         }
     }

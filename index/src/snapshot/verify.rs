@@ -80,7 +80,8 @@ fn examine(dir: &Path, current: &Current) -> Result<VerifyReport, SnapshotError>
     let snapshot = folder_name(current.number);
     let is_leftover = |name: &str, kind| match kind {
         DirEntry::Snapshot(_) => name != snapshot,
-        kind => kind == DirEntry::CurrentPartial,
+        DirEntry::Log(number) => number < current.number,
+        kind => matches!(kind, DirEntry::CurrentPartial | DirEntry::LogPartial(_)),
     };
     let leftovers = list(dir)?.into_iter().filter(|(name, kind)| is_leftover(name, *kind));
     let leftovers = leftovers.map(|(name, _)| name).collect();
@@ -100,7 +101,7 @@ fn check(folder: &Path, entry: &FileEntry) -> FileReport {
 }
 
 /// An error with its causes, in one line.
-fn explain(error: &dyn Error) -> String {
+pub(crate) fn explain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

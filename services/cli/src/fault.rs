@@ -6,7 +6,7 @@ use protext_core::{ParseError, SpaceMismatch, VectorError};
 use protext_engine::input::{InputError, RecordError};
 use protext_engine::output::{OutputError, VectorFileError};
 use protext_engine::{EngineError, FailedRecord};
-use protext_index::{IndexError, SnapshotError};
+use protext_index::{IndexError, SnapshotError, StoreError};
 use protext_onnx::ModelError;
 use protext_registry::runtime::RuntimeError;
 use protext_registry::{CacheError, RegistryError, WheelError};
@@ -51,6 +51,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
             || cause.is::<SpaceMismatch>()
             || cause.is::<SnapshotError>()
             || cause.is::<IndexError>()
+            || cause.is::<StoreError>()
             || cause.is::<CacheError>()
             || cause.is::<TextError>()
             || cause.is::<ModelError>()

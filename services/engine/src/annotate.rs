@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use protext_core::{LongReport, ResidueNotes, Space};
-use protext_index::{Record, SearchParams};
+use protext_index::{Record, ViewSearch};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -65,11 +65,11 @@ pub async fn annotate(engine: &Arc<Engine>, request: AnnotateRequest) -> Result<
     let engine = Arc::clone(engine);
     let answer = tokio::task::spawn_blocking(move || {
         let (name, open) = engine.collection(request.collection.as_deref(), Some(Target::Texts))?;
-        let collection = &*open.collection;
-        let located = locate(&engine, Searched { name, collection }, &request.query, encoded)?;
-        let n_texts = collection.len();
-        let params = SearchParams { exact: true, ..SearchParams::new(n_texts.max(1)) };
-        let hits = collection.search(&located.space, &located.vector, &params)?;
+        let view = open.view();
+        let located = locate(&engine, Searched { name, view: &view }, &request.query, encoded)?;
+        let n_texts = view.len();
+        let search = ViewSearch::new(n_texts.max(1)).exactly();
+        let hits = view.search(&located.space, &located.vector, &search)?;
         let cosines: Vec<f32> = hits.iter().map(|hit| hit.cosine).collect();
         let confidences =
             engine.calibration(&located.space).map(|calibration| calibration.confidences(&cosines));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use protext_core::card::Calibration;
 use protext_core::{Fingerprint, HomologyCalibration, LongPolicy, Modality, ResiduePolicy, Space};
-use protext_index::Collection;
+use protext_index::View;
 
 use crate::embedder::Embedder;
 use crate::error::EngineError;
@@ -43,21 +43,24 @@ pub struct Engine {
 /// A collection that can be searched.
 #[derive(Debug, Clone)]
 pub struct OpenCollection {
-    /// Records and vectors.
-    pub collection: Arc<Collection>,
-    /// Residues of all records: what an E-value counts as the database's size.
-    pub n_residues: u64,
+    view: Arc<View>,
     /// What it holds.
     pub target: Target,
 }
 
 impl OpenCollection {
-    /// Counts the residues of an opened collection.
+    /// A state of a collection: what [`protext_index::Store::read`] gives, or a collection in memory.
     #[must_use]
-    pub fn new(collection: Collection) -> Self {
-        let n_residues = collection.records().iter().map(|record| u64::from(record.length)).sum();
-        let target = Target::of(&collection);
-        Self { collection: Arc::new(collection), n_residues, target }
+    pub fn new(view: impl Into<View>) -> Self {
+        let view = view.into();
+        let target = Target::of(view.base());
+        Self { view: Arc::new(view), target }
+    }
+
+    /// Records and vectors. One request takes it once, so that all of its answer is of one state.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view)
     }
 }
 

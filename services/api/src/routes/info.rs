@@ -40,8 +40,8 @@ struct CollectionInfo<'a> {
     n_records: usize,
     n_residues: u64,
     /// The main space.
-    space: &'a Space,
-    spaces: Vec<&'a Space>,
+    space: Space,
+    spaces: Vec<Space>,
     index: protext_index::IndexDescription,
 }
 
@@ -53,14 +53,17 @@ struct ModelList<'a> {
 
 pub(super) async fn get(state: web::Data<AppState>) -> HttpResponse {
     let engine: &Engine = &state.engine;
-    let collections = engine.collections().iter().map(|(name, open)| CollectionInfo {
-        name,
-        holds: open.target,
-        n_records: open.collection.len(),
-        n_residues: open.n_residues,
-        space: open.collection.space(),
-        spaces: open.collection.spaces().collect(),
-        index: open.collection.info().index,
+    let collections = engine.collections().iter().map(|(name, open)| {
+        let view = open.view();
+        CollectionInfo {
+            name,
+            holds: open.target,
+            n_records: view.len(),
+            n_residues: view.n_residues(),
+            space: view.space().clone(),
+            spaces: view.spaces().to_vec(),
+            index: view.info().index,
+        }
     });
     HttpResponse::Ok().json(Info {
         name: "protext",

@@ -7,10 +7,11 @@ use crate::server::AppState;
 const HEAD: &str = include_str!("page.html");
 
 pub(super) async fn get(state: web::Data<AppState>) -> HttpResponse {
-    let collections =
-        state.engine.collections().iter().map(|(name, open)| {
-            format!("<li><b>{}</b>: {} proteins</li>", escape(name), open.collection.len())
-        });
+    let collections = state
+        .engine
+        .collections()
+        .iter()
+        .map(|(name, open)| format!("<li><b>{}</b>: {} proteins</li>", escape(name), open.view().len()));
     let body = HEAD
         .replace("{{version}}", env!("CARGO_PKG_VERSION"))
         .replace("{{collections}}", &collections.collect::<String>());

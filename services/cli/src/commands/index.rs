@@ -5,11 +5,16 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use clap::Subcommand;
+use protext_core::JointVector;
 use protext_engine::input::Payload;
 use protext_engine::{EmbeddedRecord, Embedder, Target};
-use protext_index::{Collection, CollectionBuilder, HnswParams, IndexKind, Record, inspect, verify};
+use protext_index::store::verify_logs;
+use protext_index::{
+    Collection, CollectionBuilder, HnswParams, IndexKind, OpenOptions, Record, Store, inspect, verify,
+};
 
 use super::embed::{FailedFile, RecordArgs, embed_file, output_space};
+use super::index_write::{self, AddArgs, DeleteArgs, ExportArgs};
 use super::pair_rows::DEFAULT_TEXT_ENCODER;
 use crate::fault::UsageError;
 use crate::wiring::{self, ModelArgs};
@@ -24,6 +29,24 @@ pub(crate) enum Args {
         Texts and genes are read from tables, JSON lines or Parquet with a column `text`; `id`, `name`, `gene` and \
         `organism` are kept.")]
     Build(BuildArgs),
+    /// Embed a file with the collection's own encoder and add its records, or put them in place of those with their ids.
+    Add(AddArgs),
+    /// Delete records by id. Ids that no record has are told, and are no error.
+    Delete(DeleteArgs),
+    /// Make a new snapshot of a collection and the writes since, with its index built anew.
+    Compact {
+        /// The collection's folder.
+        folder: PathBuf,
+    },
+    /// Write the vectors of a collection to a file, or its sequences as FASTA.
+    Export(ExportArgs),
+    /// Copy a collection to a new folder and verify the copy: for backups, and to put one back.
+    Copy {
+        /// The collection's folder.
+        folder: PathBuf,
+        /// A new or empty folder.
+        target: PathBuf,
+    },
     /// Hash every file of a collection again and check that it opens.
     Verify {
         /// The collection's folder.
@@ -77,6 +100,11 @@ pub(crate) enum KindArg {
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args {
         Args::Build(args) => build(&args),
+        Args::Add(args) => index_write::add(&args),
+        Args::Delete(args) => index_write::delete(&args),
+        Args::Compact { folder } => index_write::compact(&folder),
+        Args::Export(args) => index_write::export(&args),
+        Args::Copy { folder, target } => index_write::copy(&folder, &target),
         Args::Verify { folder } => verify_folder(&folder),
         Args::Info { folder, json } => info(&folder, json),
     }
@@ -135,7 +163,11 @@ pub(crate) fn build_collection(
     let settings = records.settings(embedder.encoder().modality(), false, true);
     let source = input.file_name().map(|name| name.to_string_lossy().into_owned());
     embed_file(embedder, input, records, &settings, stop, |outcome| match outcome {
-        Ok(embedded) => add(&mut builder, embedded, source.as_deref()),
+        Ok(embedded) => {
+            let (record, vectors) = record_of(embedded, source.as_deref());
+            builder.push_in_all(record, &vectors.iter().collect::<Vec<_>>())?;
+            Ok(())
+        }
         Err(failure) => failed.keep_or_fail(failure, records.keep_going),
     })?;
     let bar = progress::count(builder.len() as u64, "indexing");
@@ -144,11 +176,8 @@ pub(crate) fn build_collection(
     Ok(collection)
 }
 
-fn add(
-    builder: &mut CollectionBuilder,
-    embedded: EmbeddedRecord,
-    source: Option<&str>,
-) -> anyhow::Result<()> {
+/// What a collection keeps of an embedded record, and its vectors.
+pub(crate) fn record_of(embedded: EmbeddedRecord, source: Option<&str>) -> (Record, Vec<JointVector>) {
     let EmbeddedRecord { record, content, joint, .. } = embedded;
     let (length, sequence, text) = match record.payload {
         Payload::Sequence(_) => (u32::try_from(content.len()).unwrap_or(u32::MAX), Some(content), None),
@@ -165,8 +194,7 @@ fn add(
         text,
         source: source.map(str::to_owned),
     };
-    builder.push_in_all(record, &joint.iter().collect::<Vec<_>>())?;
-    Ok(())
+    (record, joint)
 }
 
 fn verify_folder(folder: &Path) -> anyhow::Result<ExitCode> {
@@ -181,16 +209,20 @@ fn verify_folder(folder: &Path) -> anyhow::Result<ExitCode> {
     for leftover in &report.leftovers {
         println!("left over from an interrupted save, not used: {leftover}");
     }
-    if report.is_sound() {
+    if index_write::tell_logs(folder)? && report.is_sound() {
         println!("{}: sound", folder.display());
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{}: DAMAGED; rebuild it with `protext index build`", folder.display());
+    println!("{}: DAMAGED; restore a backup, or rebuild it with `protext index build`", folder.display());
     Ok(ExitCode::from(2))
 }
 
 fn info(folder: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    let info = inspect(folder)?;
+    // Without writes since the snapshot this takes no time; with some they must be read to be counted.
+    let mut info = inspect(folder)?;
+    if verify_logs(folder)?.iter().any(|log| log.n_entries > 0 || log.problem.is_some()) {
+        info = Store::read(folder, &OpenOptions::default())?.info();
+    }
     if json {
         println!("{}", serde_json::to_string_pretty(&info)?);
     } else {

@@ -8,6 +8,7 @@ pub(crate) mod embed;
 mod eval;
 mod health;
 pub(crate) mod index;
+mod index_write;
 mod models;
 mod pair_rows;
 mod row_source;

@@ -12,7 +12,7 @@ use protext_engine::input::{InputOptions, Source, open};
 use protext_engine::m8::{M8_COLUMNS, m8_lines};
 use protext_engine::search::{Query, SearchAnswer, SearchRequest, search};
 use protext_engine::{Engine, Limits, OpenCollection, Target};
-use protext_index::Collection;
+use protext_index::{OpenOptions, Store};
 
 use super::pair_rows::DEFAULT_TEXT_ENCODER;
 use crate::fault::UsageError;
@@ -147,7 +147,10 @@ pub(crate) fn open_collections(folders: &[PathBuf]) -> anyhow::Result<BTreeMap<S
     let mut open = BTreeMap::new();
     for folder in folders {
         let name = folder.file_stem().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
-        if open.insert(name.clone(), OpenCollection::new(Collection::open(folder)?)).is_some() {
+        if open
+            .insert(name.clone(), OpenCollection::new(Store::read(folder, &OpenOptions::default())?))
+            .is_some()
+        {
             return Err(
                 UsageError(format!("two of the collections are called {name:?}; rename one folder")).into()
             );

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use protext_api::{AppInfo, EncoderInfo, ServerSettings};
 use protext_core::Modality;
 use protext_engine::{Embedder, Engine, OpenCollection};
-use protext_index::Collection;
+use protext_index::{OpenOptions, Store, View};
 use protext_registry::Registry;
 
 use crate::fault::UsageError;
@@ -65,8 +65,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     settings.collections.extend(args.collection);
     let mut collections = BTreeMap::new();
     for (name, folder) in &settings.collections {
-        let collection = Collection::open(folder).with_context(|| format!("collection {name:?}"))?;
-        collections.insert(name.clone(), OpenCollection::new(collection));
+        let view = Store::read(folder, &OpenOptions::default());
+        let view = view.with_context(|| format!("collection {name:?}"))?;
+        collections.insert(name.clone(), OpenCollection::new(view));
     }
     serve(&settings, collections, |_| ())
 }
@@ -94,7 +95,7 @@ pub(crate) fn serve(
         info.encoders.push(encoder_info(&registry, settings, &embedder)?);
         embedders.push(embedder);
     }
-    collections.iter().try_for_each(|(name, open)| ensure_reachable(&embedders, name, &open.collection))?;
+    collections.iter().try_for_each(|(name, open)| ensure_reachable(&embedders, name, &open.view()))?;
     let engine = Engine::new(embedders, collections, settings.limits());
     let engine = Arc::new(wiring::calibrated(engine, registry.cache(), &settings.protein_model())?);
     let server = ServerSettings {
@@ -115,7 +116,7 @@ pub(crate) fn serve(
 }
 
 /// A collection that no loaded encoder has a way to is a mistake, unless none has a projection at all.
-fn ensure_reachable(embedders: &[Embedder], name: &str, collection: &Collection) -> anyhow::Result<()> {
+fn ensure_reachable(embedders: &[Embedder], name: &str, view: &View) -> anyhow::Result<()> {
     let mut spaces = embedders.iter().flat_map(Embedder::joint_spaces).peekable();
     let Some(&main) = spaces.peek() else {
         tracing::warn!(
@@ -124,8 +125,8 @@ fn ensure_reachable(embedders: &[Embedder], name: &str, collection: &Collection)
         );
         return Ok(());
     };
-    if !spaces.any(|space| collection.index_in(space).is_ok()) {
-        let refused = collection.space().ensure_same("the collection", main, "the encoder's joint space");
+    if !spaces.any(|space| view.position_of(space).is_ok()) {
+        let refused = view.space().ensure_same("the collection", main, "the encoder's joint space");
         return refused.with_context(|| format!("collection {name:?}"));
     }
     Ok(())

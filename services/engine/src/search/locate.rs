@@ -3,8 +3,10 @@
 //! Sequences and texts come encoded; ids and genes are looked up, first in the searched collection, then in the others:
 //! so a protein of one collection finds texts of another.
 
+use std::sync::Arc;
+
 use protext_core::{Encoded, JointVector, LongReport, Modality, ResidueNotes, Space, VectorError};
-use protext_index::{Collection, Record};
+use protext_index::{Record, View};
 
 use crate::engine::{Engine, OpenCollection};
 use crate::error::EngineError;
@@ -36,7 +38,7 @@ pub(crate) struct Located {
 #[derive(Clone, Copy)]
 pub(crate) struct Searched<'a> {
     pub(crate) name: &'a str,
-    pub(crate) collection: &'a Collection,
+    pub(crate) view: &'a Arc<View>,
 }
 
 /// In the first space that the query's encoder leads to and the collection has vectors in.
@@ -46,7 +48,7 @@ pub(crate) fn locate_encoded(
     query: EncodedQuery,
 ) -> Result<Located, EngineError> {
     let embedder = engine.embedder(None, query.modality)?;
-    let is_shared = |space: &&Space| searched.collection.index_in(space).is_ok();
+    let is_shared = |space: &&Space| searched.view.position_of(space).is_ok();
     // Where none is shared, the collection refuses the main one by name.
     let space = embedder.joint_spaces().find(is_shared).or_else(|| embedder.joint_space());
     let space = space.ok_or(EngineError::NotLoaded {
@@ -65,7 +67,8 @@ pub(crate) fn locate_encoded(
 
 /// A record as the query, by its id.
 pub(crate) fn locate_id(engine: &Engine, searched: Searched<'_>, id: &str) -> Result<Located, EngineError> {
-    let found = find(engine, searched, &|_| true, &|collection| collection.by_id(id));
+    let known = |view: &View| view.get(id).map(|entry| entry.record().id.clone());
+    let found = find(engine, searched, &|_| true, &known);
     let missing = || EngineError::UnknownRecord { collection: searched.name.to_owned(), id: id.to_owned() };
     locate_record(searched, found.ok_or_else(missing)?)
 }
@@ -78,9 +81,12 @@ pub(crate) fn locate_gene(
 ) -> Result<Located, EngineError> {
     let is_it =
         |record: &Record| record.gene.as_deref().is_some_and(|gene| gene.eq_ignore_ascii_case(symbol.trim()));
-    let row = |collection: &Collection| collection.records().iter().position(is_it).map(|row| row as u32);
-    let found = find(engine, searched, &|open| open.target == Target::Genes, &row)
-        .or_else(|| find(engine, searched, &|_| true, &row));
+    let first = |view: &View| {
+        let record = view.entries().map(|entry| entry.record()).find(|record| is_it(record))?;
+        Some(record.id.clone())
+    };
+    let found = find(engine, searched, &|open| open.target == Target::Genes, &first)
+        .or_else(|| find(engine, searched, &|_| true, &first));
     let missing =
         || EngineError::UnknownGene { collection: searched.name.to_owned(), symbol: symbol.to_owned() };
     locate_record(searched, found.ok_or_else(missing)?)
@@ -88,8 +94,8 @@ pub(crate) fn locate_gene(
 
 /// A vector given by the caller is of the space that has its width, the main one first.
 pub(crate) fn locate_vector(searched: Searched<'_>, values: &[f32]) -> Result<Located, EngineError> {
-    let (expected, found) = (searched.collection.space().dim, values.len());
-    let space = searched.collection.spaces().find(|space| space.dim == found);
+    let (expected, found) = (searched.view.space().dim, values.len());
+    let space = searched.view.spaces().iter().find(|space| space.dim == found);
     let space = space.ok_or(VectorError::WrongDim { expected, found })?;
     Ok(Located {
         vector: JointVector::normalized(values.to_vec())?,
@@ -101,30 +107,30 @@ pub(crate) fn locate_vector(searched: Searched<'_>, values: &[f32]) -> Result<Lo
     })
 }
 
-/// A collection and the row in it that is asked with.
-type Found<'a> = (&'a Collection, u32);
+/// A collection and the id of the record in it that is asked with.
+type Found = (Arc<View>, String);
 
-/// The row, first in the searched collection, then in the others that may be asked, in the order of their names.
-fn find<'a>(
-    engine: &'a Engine,
-    searched: Searched<'a>,
+/// The record, first in the searched collection, then in the others that may be asked, in the order of their names.
+fn find(
+    engine: &Engine,
+    searched: Searched<'_>,
     may_ask: &dyn Fn(&OpenCollection) -> bool,
-    row_of: &dyn Fn(&Collection) -> Option<u32>,
-) -> Option<Found<'a>> {
-    let others = engine.collections().values().filter(|open| may_ask(open)).map(|open| &*open.collection);
-    let all = std::iter::once(searched.collection).chain(others);
-    all.filter_map(|collection| Some((collection, row_of(collection)?))).next()
+    id_in: &dyn Fn(&View) -> Option<String>,
+) -> Option<Found> {
+    let others = engine.collections().values().filter(|open| may_ask(open)).map(OpenCollection::view);
+    let mut all = std::iter::once(Arc::clone(searched.view)).chain(others);
+    all.find_map(|view| id_in(&view).map(|id| (view, id)))
 }
 
-fn locate_record(searched: Searched<'_>, (source, row): Found<'_>) -> Result<Located, EngineError> {
-    let is_own = std::ptr::eq(source, searched.collection);
+fn locate_record(searched: Searched<'_>, (source, id): Found) -> Result<Located, EngineError> {
+    let is_own = Arc::ptr_eq(&source, searched.view);
     // In the main space of the searched collection where the record has a vector there, else in another that both have.
-    let mut spaces = searched.collection.spaces();
-    let space = spaces.find(|space| source.index_in(space).is_ok());
-    let space = space.unwrap_or_else(|| searched.collection.space());
-    let record = &source.records()[row as usize];
+    let space = searched.view.spaces().iter().find(|space| source.position_of(space).is_ok());
+    let space = space.unwrap_or_else(|| searched.view.space());
+    let entry = source.get(&id).ok_or(protext_index::IndexError::UnknownId { id })?;
+    let record = entry.record();
     Ok(Located {
-        vector: source.index_in(space)?.vector(row)?,
+        vector: entry.vector(source.position_of(space)?)?,
         space: space.clone(),
         sequence: record.sequence.clone(),
         exclude: is_own.then(|| record.id.clone()),

@@ -12,7 +12,7 @@ use std::time::Instant;
 use protext_core::{
     EncoderInput, LongPolicy, LongReport, Modality, ProteinSequence, ResidueNotes, Space, Text,
 };
-use protext_index::{Record, SearchParams};
+use protext_index::{Record, ViewSearch};
 
 use crate::align::{LocalAlignment, align_locally};
 use crate::embedder::EmbedOptions;
@@ -204,18 +204,18 @@ fn look_up(
 ) -> Result<Draft, EngineError> {
     let started = Instant::now();
     let (name, open) = engine.collection(request.collection.as_deref(), request.target)?;
-    let collection = &*open.collection;
-    let located = locate(engine, Searched { name, collection }, &request.query, encoded)?;
+    let view = open.view();
+    let located = locate(engine, Searched { name, view: &view }, &request.query, encoded)?;
     // The record itself may be among its neighbours, so one more is asked for.
     let n_wanted = request.k.max(request.rerank);
     let k = n_wanted.saturating_add(usize::from(located.exclude.is_some()));
-    let params = SearchParams { exact: request.exact, ..SearchParams::new(k) };
-    let found = collection.search(&located.space, &located.vector, &params)?;
+    let search = ViewSearch { exact: request.exact, ..ViewSearch::new(k) };
+    let found = view.search(&located.space, &located.vector, &search)?;
     let calibration = engine.homology(&located.space);
     let homology = |cosine: f32| {
         calibration.map(|known| HitHomology {
             probability: known.probability(cosine),
-            expected_false_hits: known.expected_false_hits(cosine, collection.len()),
+            expected_false_hits: known.expected_false_hits(cosine, view.len()),
         })
     };
     let hits = found
@@ -233,9 +233,9 @@ fn look_up(
         })
         .collect();
     let explanation = Explanation {
-        exact: request.exact || collection.index_in(&located.space)?.is_exact(),
+        exact: request.exact || view.is_exact(&located.space)?,
         space: located.space,
-        n_records: collection.len(),
+        n_records: view.len(),
         encode_ms,
         search_ms: milliseconds_since(started),
         rerank_ms: 0.0,
@@ -243,7 +243,7 @@ fn look_up(
     let (collection, target) = (name.to_owned(), open.target);
     let (long, residues) = (located.long, located.residues);
     let answer = SearchAnswer { collection, target, explanation, hits, long, residues };
-    Ok(Draft { answer, query_sequence: located.sequence, n_residues: open.n_residues })
+    Ok(Draft { answer, query_sequence: located.sequence, n_residues: view.n_residues() })
 }
 
 pub(crate) fn locate(
