@@ -221,7 +221,8 @@ fn moments(row: &[f32]) -> (f32, f32) {
     (mean, 1.0 / (variance + NORM_EPSILON as f32).sqrt())
 }
 
-fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+/// The numbers of a contiguous tensor.
+pub(super) fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let (start, end) =
         layout.contiguous_offsets().ok_or(Error::RequiresContiguous { op: "hidden-block" }.bt())?;
     match storage {

@@ -11,10 +11,10 @@
 use std::collections::HashMap;
 
 use candle_core::{D, Result, Tensor};
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::MatRef;
 use rayon::prelude::*;
 
+use super::fixed_rows::multiply;
 use super::simd::{exp, sum, widest};
 
 /// Rows of the matrix that one core takes at once. Sums run block by block in order, so that a run repeats bit for bit.
@@ -73,18 +73,11 @@ fn written_out(
     let (fixed_proteins, fixed_texts) = (rows(proteins)?, rows(texts)?);
     let of_proteins = MatRef::from_row_major_slice(&fixed_proteins, n, dim);
     let of_texts = MatRef::from_row_major_slice(&fixed_texts, n, dim);
-    let product = |left: MatRef<'_, f32>, right: MatRef<'_, f32>, factor: f32| {
-        let (n_rows, n_columns) = (left.nrows(), right.ncols());
-        let mut values = vec![0.0_f32; n_rows * n_columns];
-        let into = MatMut::from_row_major_slice_mut(&mut values, n_rows, n_columns);
-        matmul(into, Accum::Replace, left, right, factor, Par::rayon(0));
-        values
-    };
-    let mut matrix = product(of_proteins, of_texts.transpose(), 1.0);
+    let mut matrix = multiply(of_proteins, of_texts.transpose(), 1.0);
     let value = to_gradient(&mut matrix, n, scale, partners);
     let gradient = MatRef::from_row_major_slice(&matrix, n, n);
-    let by_protein = product(gradient, of_texts, scale);
-    let by_text = product(gradient.transpose(), of_proteins, scale);
+    let by_protein = multiply(gradient, of_texts, scale);
+    let by_text = multiply(gradient.transpose(), of_proteins, scale);
     // The scale multiplies every cosine, so its own derivative is what those of the proteins add up to.
     let by_log_scale: f64 =
         fixed_proteins.iter().zip(&by_protein).map(|(value, by)| f64::from(value * by)).sum();

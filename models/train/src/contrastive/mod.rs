@@ -10,6 +10,7 @@ mod block;
 mod calibrate;
 mod checkpoint;
 mod error;
+mod fixed_rows;
 mod hubs;
 mod loss;
 mod ranks;

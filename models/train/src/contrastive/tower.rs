@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::block::HiddenBlock;
+use super::fixed_rows::FixedRows;
 
 /// Epsilon of the layer norms; the ONNX file uses the same.
 pub(super) const NORM_EPSILON: f64 = 1e-5;
@@ -61,8 +62,13 @@ impl Tower {
     /// dropped, drawn from the generator given.
     pub(super) fn forward(&self, rows: &Tensor, mut dropout: Option<(f32, &mut StdRng)>) -> Result<Tensor> {
         let mut x = rows.clone();
-        for block in self.vars[..4 * self.shape.n_hidden].chunks_exact(4) {
-            let products = x.matmul(block[0].as_tensor())?;
+        for (layer, block) in self.vars[..4 * self.shape.n_hidden].chunks_exact(4).enumerate() {
+            let weight = block[0].as_tensor();
+            let products = if layer == 0 && x.device().is_cpu() {
+                x.apply_op2(weight, FixedRows)?
+            } else {
+                x.matmul(weight)?
+            };
             let parameters =
                 Tensor::stack(&[block[1].as_tensor(), block[2].as_tensor(), block[3].as_tensor()], 0)?;
             let (dropout, seed) = dropout.as_mut().map_or((0.0, 0), |(share, rng)| (*share, rng.random()));
@@ -132,6 +138,22 @@ mod tests {
         for var in [&products, &parameters] {
             near(expected.get(var).unwrap(), found.get(var).unwrap());
         }
+    }
+
+    #[test]
+    fn fixed_rows_give_the_weights_gradient_and_none_of_their_own() {
+        let (rows, weights) = (random(70, 9, 1), random(9, 37, 2));
+        let (expected, found) =
+            (rows.matmul(&weights).unwrap(), rows.apply_op2(&weights, FixedRows).unwrap());
+        let gradients = |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        let near = |expected: &Tensor, found: &Tensor| {
+            let pairs = values(expected).into_iter().zip(values(found));
+            pairs.for_each(|(one, other)| assert!((one - other).abs() < 1e-3, "{one} {other}"));
+        };
+        near(&expected, &found);
+        let (expected, found) = (gradients(&expected), gradients(&found));
+        near(expected.get(&weights).unwrap(), found.get(&weights).unwrap());
+        assert!(found.get(&rows).is_none());
     }
 
     #[test]
