@@ -3,8 +3,11 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use protext_core::{Space, SpaceMismatch, VectorError};
+
+use crate::filter::FilterError;
 
 /// An index could not be built or searched as asked.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -115,6 +118,68 @@ pub enum IndexError {
         first_record: usize,
         /// 1-based record that repeats it.
         second_record: usize,
+    },
+    /// A field of a record that cannot be kept.
+    #[error("record {record}, field {field:?}: {rule}")]
+    RecordField {
+        /// 1-based record.
+        record: usize,
+        /// The field.
+        field: String,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// A filter that cannot be read, or that names what is not there.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// A taxonomy that is none.
+    #[error("the taxonomy cannot be used: line {line}: {what}; give nodes.dmp of NCBI's taxdump archive")]
+    Taxonomy {
+        /// 1-based line; 0 where the whole is at fault.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// The records of a snapshot could not be read.
+    #[error(
+        "{} cannot be read; run `protext index verify`, then restore a backup or rebuild the collection with \
+         `protext index build`",
+        path.display()
+    )]
+    Records {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's own error.
+        #[source]
+        source: Arc<rusqlite::Error>,
+    },
+    /// A file that holds no records, or those of another program.
+    #[error(
+        "{} does not hold records as this program writes them (application {application}, version {version}); rebuild \
+         the collection with `protext index build`",
+        path.display()
+    )]
+    RecordsKind {
+        /// The file.
+        path: PathBuf,
+        /// What it says it belongs to.
+        application: i64,
+        /// Its version.
+        version: i64,
+    },
+    /// One record of a snapshot that is none.
+    #[error(
+        "{}: record {record} is unreadable ({what}); restore a backup, or rebuild the collection with \
+         `protext index build`",
+        path.display()
+    )]
+    RecordContent {
+        /// The file.
+        path: PathBuf,
+        /// 1-based record.
+        record: usize,
+        /// What the JSON reader says.
+        what: String,
     },
     /// An id that no record has.
     #[error("no record has the id {id:?}")]

@@ -8,6 +8,8 @@
 //! | records with their vectors | [`Collection`], made by [`CollectionBuilder`] |
 //! | the files, and what survives a crash | [`snapshot`] |
 //! | writing while searching | [`store`], [`Store`] |
+//! | which records a search may return | [`Filter`] |
+//! | names and descriptions by their words | [`Keywords`] |
 //!
 //! This is the only crate that names `hnsw_rs`. Nothing here is async; a caller on an async thread moves the
 //! call to a blocking one.
@@ -15,27 +17,35 @@
 mod collection;
 mod error;
 mod exact;
+mod filter;
 mod hnsw;
 mod kernel;
+mod keywords;
 mod ranking;
+mod records;
 mod row_set;
 mod slab;
 pub mod snapshot;
 pub mod store;
+mod taxonomy;
 mod vector_index;
 mod vector_table;
 
 pub use collection::{
     AUTO_EXACT_MAX_ROWS, Collection, CollectionBuilder, CollectionInfo, FurtherSpace, Hit, IndexDescription,
-    IndexKind, MAX_ID_BYTES, Record,
+    IndexKind, MAX_FIELD_NAME_BYTES, MAX_FIELDS, MAX_ID_BYTES, Record,
 };
 pub use error::{GraphFault, IndexError, SnapshotError};
 pub use exact::ExactIndex;
+pub use filter::{Filter, FilterError, FilterFault, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
 pub use hnsw::{HnswIndex, HnswParams};
+pub use keywords::{Keywords, KeywordsError, MAX_KEYWORD_BYTES, MAX_KEYWORDS};
 pub use row_set::RowSet;
 pub use snapshot::{OpenOptions, Verify, VerifyReport, inspect, verify};
 pub use store::{
-    Store, StoreError, StoreOptions, SyncPolicy, Upsert, View, ViewHit, ViewSearch, WriteReport,
+    KeywordHit, Nearest, Selection, Store, StoreError, StoreOptions, SyncPolicy, Upsert, View, ViewHit,
+    ViewSearch, WriteReport,
 };
+pub use taxonomy::Taxonomy;
 pub use vector_index::{Neighbour, Precision, SearchParams, VectorIndex};
 pub use vector_table::{MAX_ROWS, VectorTable};

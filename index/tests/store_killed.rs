@@ -72,7 +72,7 @@ fn child_writes() {
 fn shown(view: &View) -> BTreeMap<String, u32> {
     let mut seen = BTreeMap::new();
     for entry in view.entries() {
-        let record = entry.record();
+        let record = entry.record().unwrap();
         if record.id.starts_with('r') {
             let found = entry.vector(0).unwrap();
             assert!(found.cosine(&vector(&record.id, record.length)) > 0.999_999, "{} is torn", record.id);

@@ -6,11 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use protext_core::{JointVector, Space};
 
-use super::record::{Record, RecordTable};
-use super::{Collection, StoredIndex};
+use super::{Collection, Record, StoredIndex};
 use crate::error::IndexError;
 use crate::exact::ExactIndex;
 use crate::hnsw::{HnswIndex, HnswParams};
+use crate::records::{RecordTable, Records};
+use crate::taxonomy::Taxonomy;
 use crate::vector_table::VectorTable;
 
 /// Most rows for which [`IndexKind::Auto`] stays exact: nothing to build, nothing missed, and one query takes
@@ -69,7 +70,7 @@ impl CollectionBuilder {
     ///
     /// # Errors
     /// [`IndexError::WrongDim`], [`IndexError::EmptyId`], [`IndexError::LongId`], [`IndexError::DuplicateId`],
-    /// [`IndexError::TooManyRows`].
+    /// [`IndexError::RecordField`], [`IndexError::TooManyRows`].
     pub fn push(&mut self, record: Record, vector: &JointVector) -> Result<u32, IndexError> {
         self.push_in_all(record, &[vector])
     }
@@ -105,16 +106,21 @@ impl CollectionBuilder {
         self.metadata.insert(key.into(), value.into());
     }
 
+    /// Keeps a taxonomy with the records, for filters such as `taxon under 7711`.
+    pub fn set_taxonomy(&mut self, taxonomy: impl Into<Arc<Taxonomy>>) {
+        self.records.set_taxonomy(Some(taxonomy.into()));
+    }
+
     /// Records taken so far.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.records.as_slice().len()
+        self.records.len()
     }
 
     /// True before the first record.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.records.as_slice().is_empty()
+        self.records.len() == 0
     }
 
     /// Builds the index. `progress` is told how many rows are in, now and then and at the end.
@@ -122,7 +128,7 @@ impl CollectionBuilder {
     /// # Errors
     /// [`IndexError::Graph`] if the graph builder breaks its own rules.
     pub fn build(self, progress: &mut dyn FnMut(usize)) -> Result<Collection, IndexError> {
-        let n_rows = self.records.as_slice().len();
+        let n_rows = self.records.len();
         let params = match self.kind {
             IndexKind::Exact => None,
             IndexKind::Hnsw(params) => Some(params),
@@ -140,6 +146,7 @@ impl CollectionBuilder {
         }
         // A clock set before 1970 is not worth failing for.
         let created_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        Ok(Collection { records: self.records, indexes, created_unix_s, metadata: self.metadata })
+        let records = Records::Held(Arc::new(self.records));
+        Ok(Collection { records, indexes, created_unix_s, metadata: self.metadata })
     }
 }

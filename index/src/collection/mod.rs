@@ -11,17 +11,19 @@ mod record;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use protext_core::{JointVector, Space};
 use serde::{Deserialize, Serialize};
 
 pub use builder::{AUTO_EXACT_MAX_ROWS, CollectionBuilder, IndexKind};
-pub(crate) use record::RecordTable;
-pub use record::{MAX_ID_BYTES, Record};
+pub(crate) use record::ensure_id;
+pub use record::{MAX_FIELD_NAME_BYTES, MAX_FIELDS, MAX_ID_BYTES, Record};
 
 use crate::error::{IndexError, SnapshotError};
 use crate::exact::ExactIndex;
 use crate::hnsw::HnswIndex;
+use crate::records::Records;
 use crate::snapshot::{self, OpenOptions};
 use crate::vector_index::{Neighbour, SearchParams, VectorIndex};
 use crate::vector_table::VectorTable;
@@ -29,7 +31,7 @@ use crate::vector_table::VectorTable;
 /// Records with their vectors, searchable.
 #[derive(Debug, Clone)]
 pub struct Collection {
-    pub(crate) records: RecordTable,
+    pub(crate) records: Records,
     /// One a space, the main one first.
     pub(crate) indexes: Vec<StoredIndex>,
     pub(crate) created_unix_s: u64,
@@ -113,9 +115,9 @@ pub struct FurtherSpace {
 
 /// One answer of a collection.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Hit<'a> {
+pub struct Hit {
     /// The record found.
-    pub record: &'a Record,
+    pub record: Arc<Record>,
     /// Its 0-based row.
     pub row: u32,
     /// Cosine with the query, in -1..=1.
@@ -186,7 +188,7 @@ impl Collection {
         self.indexes.iter().map(|index| index.as_index().space())
     }
 
-    /// The index of the main space; row `i` is `records()[i]`.
+    /// The index of the main space; row `i` is [`Collection::record`] `i`.
     #[must_use]
     pub fn index(&self) -> &dyn VectorIndex {
         self.indexes[0].as_index()
@@ -204,50 +206,60 @@ impl Collection {
         Ok(index)
     }
 
-    /// The records, in the order in which they came.
-    #[must_use]
-    pub fn records(&self) -> &[Record] {
-        self.records.as_slice()
+    /// The record of a 0-based row.
+    ///
+    /// # Errors
+    /// [`IndexError::UnknownRow`], or [`IndexError::Records`] where the snapshot cannot be read.
+    pub fn record(&self, row: u32) -> Result<Arc<Record>, IndexError> {
+        self.records.record(row)
+    }
+
+    /// The records, in the order in which they came, read one by one.
+    pub fn records(&self) -> impl Iterator<Item = Result<Arc<Record>, IndexError>> {
+        (0..self.len() as u32).map(|row| self.record(row))
     }
 
     /// Records.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.records().len()
+        self.records.len()
     }
 
     /// True without records.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.records().is_empty()
+        self.len() == 0
     }
 
     /// Row of the record with this id.
-    #[must_use]
-    pub fn by_id(&self, id: &str) -> Option<u32> {
+    ///
+    /// # Errors
+    /// [`IndexError::Records`] where the snapshot cannot be read.
+    pub fn by_id(&self, id: &str) -> Result<Option<u32>, IndexError> {
         self.records.row_of(id)
     }
 
     /// Vector of the record with this id in the main space.
     ///
     /// # Errors
-    /// [`IndexError::UnknownId`].
+    /// [`IndexError::UnknownId`], or as [`Collection::by_id`].
     pub fn vector_of(&self, id: &str) -> Result<JointVector, IndexError> {
-        let row = self.by_id(id).ok_or_else(|| IndexError::UnknownId { id: id.into() })?;
+        let row = self.by_id(id)?.ok_or_else(|| IndexError::UnknownId { id: id.into() })?;
         self.index().vector(row)
     }
 
     /// The records nearest to a query of `query_space`.
     ///
     /// # Errors
-    /// [`IndexError::Space`] for a space that it has no vectors in, otherwise as [`VectorIndex::search`].
+    /// [`IndexError::Space`] for a space that it has no vectors in, [`IndexError::Records`] where the snapshot cannot be
+    /// read, otherwise as [`VectorIndex::search`].
     pub fn search(
         &self,
         query_space: &Space,
         query: &JointVector,
         params: &SearchParams<'_>,
-    ) -> Result<Vec<Hit<'_>>, IndexError> {
-        Ok(self.hits(&self.index_in(query_space)?.search(query, params)?))
+    ) -> Result<Vec<Hit>, IndexError> {
+        self.hits(&self.index_in(query_space)?.search(query, params)?)
     }
 
     /// The records nearest to each query, in the order of the queries, searched in parallel.
@@ -259,19 +271,20 @@ impl Collection {
         query_space: &Space,
         queries: &[JointVector],
         params: &SearchParams<'_>,
-    ) -> Result<Vec<Vec<Hit<'_>>>, IndexError> {
+    ) -> Result<Vec<Vec<Hit>>, IndexError> {
         let found = self.index_in(query_space)?.search_batch(queries, params)?;
-        Ok(found.iter().map(|neighbours| self.hits(neighbours)).collect())
+        found.iter().map(|neighbours| self.hits(neighbours)).collect()
     }
 
-    fn hits(&self, neighbours: &[Neighbour]) -> Vec<Hit<'_>> {
-        let records = self.records();
-        let to_hit = |(i, found): (usize, &Neighbour)| Hit {
-            record: &records[found.row as usize],
+    fn hits(&self, neighbours: &[Neighbour]) -> Result<Vec<Hit>, IndexError> {
+        let rows: Vec<u32> = neighbours.iter().map(|found| found.row).collect();
+        let records = self.records.read(&rows)?;
+        let to_hit = |(i, (found, record)): (usize, (&Neighbour, Arc<Record>))| Hit {
+            record,
             row: found.row,
             cosine: found.cosine,
             rank: i + 1,
         };
-        neighbours.iter().enumerate().map(to_hit).collect()
+        Ok(neighbours.iter().zip(records).enumerate().map(to_hit).collect())
     }
 }

@@ -37,6 +37,12 @@ use walk::{CodeScores, FullScores, Scores, Scratch, descend, search_filtered, se
 /// Source: measured at 50,000 x 128, m = 16, one thread: 3 to 5, with filters of 15% to 100%.
 const WALK_LINK_COST: usize = 4;
 
+/// A walk under a filter gives up once it has cost this part of comparing with every allowed row: where a filter leaves
+/// nothing near the query, that is what the attempt costs on top.
+const GIVE_UP_SHARE: usize = 4;
+/// Steps that a walk under a filter may take for each that is expected before it gives up.
+const FILTER_SLACK: usize = 2;
+
 /// Rows whose score from codes is less than the k-th by more standard errors than this are not scored again.
 const MARGIN_DEVIATIONS: f32 = 6.0;
 
@@ -159,9 +165,18 @@ impl HnswIndex {
     fn walk_budget(&self, params: &SearchParams<'_>, n_allowed: usize) -> Option<usize> {
         // Each of the ef kept rows is expanded, and among n rows it takes n / n_allowed steps to meet an allowed one.
         let n_steps = self.ef(params).saturating_mul(self.len()) / n_allowed.max(1);
-        let walk_cost = n_steps.saturating_mul(self.params.m).saturating_mul(WALK_LINK_COST);
+        let n_links = n_steps.saturating_mul(self.params.m);
+        if params.exact || n_links.saturating_mul(WALK_LINK_COST) >= n_allowed {
+            return None;
+        }
+        // Rows that are not allowed lead the walk on, but all of them together cost less than the scan.
+        let n_led_on = (self.len() - n_allowed).saturating_add(n_links);
+        if n_led_on.saturating_mul(WALK_LINK_COST) < n_allowed {
+            return Some(n_allowed);
+        }
         // The estimate takes a filter to be independent of the query. Where it is not, the walk gives up here.
-        (!params.exact && walk_cost < n_allowed).then_some(n_allowed)
+        let budget = n_allowed / (WALK_LINK_COST * GIVE_UP_SHARE);
+        (n_links.saturating_mul(FILTER_SLACK) <= budget).then_some(budget)
     }
 
     fn search_walking(

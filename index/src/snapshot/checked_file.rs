@@ -50,6 +50,21 @@ pub(super) fn write(
     write_synced().map_err(io_error("write", &path))
 }
 
+/// What the manifest will say of a file that was written otherwise, and that the disk has.
+pub(super) fn entry_of(folder: &Path, name: &str) -> Result<FileEntry, SnapshotError> {
+    let path = folder.join(name);
+    let read_through = || {
+        let mut file = Hashing { inner: File::open(&path)?, hasher: Sha256::new(), n_bytes: 0 };
+        io::copy(&mut BufReader::with_capacity(BUFFER_BYTES, &mut file), &mut io::sink())?;
+        Ok(FileEntry {
+            name: name.into(),
+            n_bytes: file.n_bytes,
+            sha256: hex::encode(file.hasher.finalize()),
+        })
+    };
+    read_through().map_err(io_error("read", &path))
+}
+
 /// Reads a file through `parse`, in one pass with the checks.
 ///
 /// A digest that differs explains whatever `parse` made of the content, so it is reported first.

@@ -13,7 +13,7 @@ use crate::hnsw::HnswParams;
 
 fn steps() -> Vec<Step> {
     let files =
-        ["records.jsonl", "vectors.bin", "graph.bin", "vectors-2.bin", "graph-2.bin", "manifest.json"];
+        ["records.sqlite", "vectors.bin", "graph.bin", "vectors-2.bin", "graph-2.bin", "manifest.json"];
     let files = files.map(|name| Step::FileWritten(name.to_owned()));
     let rest = [Step::FolderNamed, Step::CurrentWritten, Step::Switched, Step::OldRemoved];
     std::iter::once(Step::Started).chain(files).chain(rest).collect()
@@ -52,13 +52,13 @@ fn a_crash_between_any_two_steps_leaves_the_old_or_the_new_collection() {
         crash_after(&step, &collection("new"), dir.path());
 
         let expected = if matches!(step, Step::Switched | Step::OldRemoved) { "new0" } else { "old0" };
-        assert_eq!(Collection::open(dir.path()).unwrap().records()[0].id, expected, "{step:?}");
+        assert_eq!(Collection::open(dir.path()).unwrap().record(0).unwrap().id, expected, "{step:?}");
         let report = verify(dir.path()).unwrap();
         assert!(report.is_sound(), "{step:?}: {report:?}");
         assert_eq!(report.leftovers.is_empty(), step == Step::OldRemoved, "{step:?}: {report:?}");
 
         save(&collection("next"), dir.path()).unwrap();
-        assert_eq!(Collection::open(dir.path()).unwrap().records()[0].id, "next0", "{step:?}");
+        assert_eq!(Collection::open(dir.path()).unwrap().record(0).unwrap().id, "next0", "{step:?}");
         assert!(verify(dir.path()).unwrap().leftovers.is_empty(), "{step:?}");
     }
 }
@@ -83,9 +83,9 @@ fn torn_files_that_do_not_count_are_ignored() {
     fs::create_dir(&partial).unwrap();
     fs::write(partial.join("vectors.bin"), b"PTXV").unwrap();
     fs::write(dir.path().join("CURRENT.partial"), b"snapshot-0000").unwrap();
-    assert_eq!(Collection::open(dir.path()).unwrap().records()[0].id, "old0");
+    assert_eq!(Collection::open(dir.path()).unwrap().record(0).unwrap().id, "old0");
     save(&collection("new"), dir.path()).unwrap();
-    assert_eq!(Collection::open(dir.path()).unwrap().records()[0].id, "new0");
+    assert_eq!(Collection::open(dir.path()).unwrap().record(0).unwrap().id, "new0");
     assert!(!partial.exists());
 }
 
@@ -96,5 +96,5 @@ fn a_save_heals_a_directory_whose_current_is_damaged() {
     fs::write(dir.path().join("CURRENT"), b"?").unwrap();
     assert!(matches!(Collection::open(dir.path()), Err(SnapshotError::Current { .. })));
     save(&collection("new"), dir.path()).unwrap();
-    assert_eq!(Collection::open(dir.path()).unwrap().records()[0].id, "new0");
+    assert_eq!(Collection::open(dir.path()).unwrap().record(0).unwrap().id, "new0");
 }

@@ -74,7 +74,7 @@ impl std::fmt::Display for Current {
 
 /// Name of a finished snapshot's folder.
 pub(super) fn folder_name(number: u64) -> String {
-    format!("{PREFIX}{number:06}")
+    numbered(PREFIX, number)
 }
 
 /// Name of its folder while it is written.
@@ -83,13 +83,12 @@ pub(super) fn partial_folder_name(number: u64) -> String {
 }
 
 fn number_of(name: &str) -> Option<u64> {
-    let number = name.strip_prefix(PREFIX)?.parse().ok()?;
-    (folder_name(number) == name).then_some(number)
+    number_after(PREFIX, name)
 }
 
 /// Name of the log of writes that follow the snapshot with this number.
 pub(crate) fn log_name(number: u64) -> String {
-    format!("{LOG_PREFIX}{number:06}")
+    numbered(LOG_PREFIX, number)
 }
 
 /// Name of that log while its first bytes are written.
@@ -98,8 +97,17 @@ pub(crate) fn partial_log_name(number: u64) -> String {
 }
 
 fn log_number_of(name: &str) -> Option<u64> {
-    let number = name.strip_prefix(LOG_PREFIX)?.parse().ok()?;
-    (log_name(number) == name).then_some(number)
+    number_after(LOG_PREFIX, name)
+}
+
+fn numbered(prefix: &str, number: u64) -> String {
+    format!("{prefix}{number:06}")
+}
+
+/// The number in a name of the form that [`numbered`] gives, and no other.
+fn number_after(prefix: &str, name: &str) -> Option<u64> {
+    let number = name.strip_prefix(prefix)?.parse().ok()?;
+    (numbered(prefix, number) == name).then_some(number)
 }
 
 /// What an entry of a collection's directory is.

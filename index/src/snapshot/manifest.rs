@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::checked_file::{FileEntry, io_error, sha256_hex};
 use super::current::Current;
-use super::{GRAPH, MANIFEST, RECORDS, VECTORS};
+use super::{GRAPH, MANIFEST, RECORDS, RECORDS_2, VECTORS};
 use crate::collection::{Collection, CollectionInfo, FurtherSpace, IndexDescription};
 use crate::error::SnapshotError;
 
 const FORMAT: &str = "protext-collection";
-/// 1: vectors and lists end to end, read into memory. 2: both as they lie in memory, with codes.
-const VERSION: u64 = 2;
+/// 1: vectors and lists end to end, read into memory. 2: both as they lie in memory, with codes. 3: records in tables
+/// that are read where they lie, instead of one JSON object a line.
+const VERSION: u64 = 3;
 const BYTE_ORDER: &str = "little";
 
 /// The content of `manifest.json`.
@@ -88,7 +89,7 @@ impl Manifest {
 
     /// The files that such a collection has.
     pub(super) fn file_names(&self) -> Vec<String> {
-        let mut names = vec![RECORDS.to_owned()];
+        let mut names = vec![self.records_name().to_owned()];
         for (number, (_, index)) in self.indexes().enumerate() {
             names.push(numbered(VECTORS, number));
             if matches!(index, IndexDescription::Hnsw { .. }) {
@@ -96,6 +97,11 @@ impl Manifest {
             }
         }
         names
+    }
+
+    /// The file of the records.
+    pub(super) fn records_name(&self) -> &'static str {
+        if self.version < 3 { RECORDS_2 } else { RECORDS }
     }
 
     /// Spaces and their indexes, the main one first.

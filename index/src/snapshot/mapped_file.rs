@@ -50,6 +50,11 @@ impl MappedFile {
         Ok(Self { path, map: Arc::new(map), takes_in: verify == Verify::Full, at: 0 })
     }
 
+    /// The path and the whole map.
+    pub(super) fn into_map(self) -> (PathBuf, Arc<Mmap>) {
+        (self.path, self.map)
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

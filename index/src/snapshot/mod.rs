@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/CURRENT              "snapshot-000003 <sha256 of its manifest>"
 //! DIR/LOCK                 held by the one process that writes
-//! DIR/snapshot-000003/     manifest.json, records.jsonl, vectors.bin, graph.bin (not for exact indexes)
+//! DIR/snapshot-000003/     manifest.json, records.sqlite, vectors.bin, graph.bin (not for exact indexes)
 //! DIR/log-000003           writes since, see [`crate::store`]
 //! ```
 //!
@@ -12,8 +12,8 @@
 //! not name is ignored, and removed by the next save. `CURRENT` carries the digest of the manifest and the
 //! manifest carries the length and digest of every other file, so no flipped byte goes unseen.
 //!
-//! A reader that verifies in full takes everything into memory; one that verifies lengths alone maps vectors,
-//! links and codes and starts at once. If the snapshot that it is opening is replaced and removed under its hands,
+//! A reader that verifies in full takes vectors, links and codes into memory; one that verifies lengths alone maps
+//! them and starts at once. Records are looked up where they lie, one by one (`index/src/records`). If the snapshot that it is opening is replaced and removed under its hands,
 //! it starts over with the new one; what it has mapped stays readable after that.
 
 mod binary;
@@ -27,6 +27,7 @@ mod manifest;
 mod mapped_file;
 mod open;
 mod records_file;
+mod records_lines;
 mod save;
 mod vectors_file;
 mod verify;
@@ -41,7 +42,9 @@ pub(crate) use save::{Successor, WriteLock, lock, save, save_locked};
 pub(crate) use verify::explain;
 pub use verify::{FileReport, VerifyReport, verify};
 
-const RECORDS: &str = "records.jsonl";
+const RECORDS: &str = "records.sqlite";
+/// Of snapshots before version 3.
+const RECORDS_2: &str = "records.jsonl";
 const VECTORS: &str = "vectors.bin";
 const GRAPH: &str = "graph.bin";
 const MANIFEST: &str = "manifest.json";
@@ -53,8 +56,8 @@ pub enum Verify {
     #[default]
     Full,
     /// Lengths, heads, and that every link leads to a row. For collections so large that reading them takes too
-    /// long at every start: vectors, links and codes are mapped and read when they are needed. A damaged file
-    /// gives wrong hits at worst.
+    /// long at every start: all files are mapped and read when they are needed. A damaged file gives wrong hits or
+    /// an error at worst.
     Lengths,
 }
 

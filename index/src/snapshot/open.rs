@@ -7,7 +7,7 @@ use super::current::Current;
 use super::graph_file::GraphParts;
 use super::manifest::{Manifest, numbered};
 use super::{
-    GRAPH, OpenOptions, RECORDS, VECTORS, Verify, checked_file, graph_file, records_file, vectors_file,
+    GRAPH, OpenOptions, VECTORS, Verify, checked_file, graph_file, records_file, records_lines, vectors_file,
 };
 use crate::collection::{Collection, CollectionInfo, IndexDescription, StoredIndex};
 use crate::error::{IndexError, SnapshotError};
@@ -15,6 +15,7 @@ use crate::exact::ExactIndex;
 use crate::hnsw::calibrate::MIN_DEFAULT_EF;
 use crate::hnsw::codes::Codes;
 use crate::hnsw::{HnswIndex, HnswParams};
+use crate::records::Records;
 use crate::vector_table::VectorTable;
 
 /// How often a reader starts over because the snapshot was replaced while it read.
@@ -69,9 +70,13 @@ fn load(folder: &Path, manifest: Manifest, verify: Verify) -> Result<Collection,
     };
     let unusable = |source| SnapshotError::Content { path: folder.join(super::MANIFEST), source };
 
-    let records = checked_file::read(folder, file(RECORDS)?, verify, |from, path| {
-        records_file::read(from, path, n_records)
-    })?;
+    let entry = file(manifest.records_name())?;
+    let records = match manifest.version {
+        1 | 2 => Records::Held(Arc::new(checked_file::read(folder, entry, verify, |from, path| {
+            records_lines::read(from, path, n_records)
+        })?)),
+        _ => Records::Stored(Arc::new(records_file::open(folder, entry, verify, n_records)?)),
+    };
     let mut indexes = Vec::new();
     for (number, (space, index)) in manifest.indexes().enumerate() {
         let table = VectorTable::new(space.clone()).map_err(unusable)?;

@@ -1,54 +1,38 @@
-//! `records.jsonl`: one record a line, in row order.
+//! `records.sqlite`: the records, as [`crate::records`] writes and reads them, under the snapshot's digests.
 
-use std::io::{self, BufRead, Write};
+use std::fs::File;
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-use rayon::prelude::*;
+use super::Verify;
+use super::binary::ensure_agrees;
+use super::checked_file::{FileEntry, entry_of, io_error};
+use super::mapped_file::MappedFile;
+use crate::error::{IndexError, SnapshotError};
+use crate::records::{RecordFile, Records, WriteFault, write as write_tables};
 
-use super::checked_file::io_error;
-use crate::collection::{Record, RecordTable};
-use crate::error::SnapshotError;
-
-/// Records below which one thread parses all.
-const MIN_PARALLEL_RECORDS: usize = 10_000;
-
-pub(super) fn write(records: &[Record], to: &mut dyn Write) -> io::Result<()> {
-    for record in records {
-        serde_json::to_writer(&mut *to, record)?;
-        to.write_all(b"\n")?;
-    }
-    Ok(())
+/// Writes the records to a new file and syncs it.
+pub(super) fn write(records: &Records, folder: &Path, name: &str) -> Result<FileEntry, SnapshotError> {
+    let path = folder.join(name);
+    write_tables(records, &path).map_err(|fault| match fault {
+        WriteFault::File(source) => io_error("write", &path)(io::Error::other(source)),
+        WriteFault::Records(source) => SnapshotError::Content { path: path.clone(), source },
+    })?;
+    File::open(&path).and_then(|file| file.sync_all()).map_err(io_error("write", &path))?;
+    entry_of(folder, name)
 }
 
-pub(super) fn read(
-    from: &mut dyn BufRead,
-    path: &Path,
+/// Opens the records; none is read.
+pub(super) fn open(
+    folder: &Path,
+    entry: &FileEntry,
+    verify: Verify,
     n_records: u64,
-) -> Result<RecordTable, SnapshotError> {
-    let mut records = RecordTable::default();
-    let mut bytes = Vec::new();
-    from.read_to_end(&mut bytes).map_err(io_error("read", path))?;
-    let lines: Vec<&[u8]> = bytes.split_inclusive(|&byte| byte == b'\n').collect();
-    // Parsing takes most of the time; small collections are not worth sharing it.
-    let parse = |line: &&[u8]| serde_json::from_slice::<Record>(line);
-    let parsed: Vec<_> = if lines.len() < MIN_PARALLEL_RECORDS {
-        lines.iter().map(parse).collect()
-    } else {
-        lines.par_iter().map(parse).collect()
-    };
-    for (record, line) in parsed.into_iter().zip(1..) {
-        let record = record.map_err(|source| SnapshotError::Record { path: path.into(), line, source })?;
-        records.push(record).map_err(|source| SnapshotError::Content { path: path.into(), source })?;
-    }
-    let found = records.as_slice().len() as u64;
-    if found != n_records {
-        let path = path.into();
-        return Err(SnapshotError::Disagrees {
-            path,
-            field: "number of records",
-            expected: n_records,
-            found,
-        });
-    }
+) -> Result<RecordFile, SnapshotError> {
+    let (path, map) = MappedFile::open(folder, entry, verify)?.into_map();
+    let unusable = |source: IndexError| SnapshotError::Content { path: path.clone(), source };
+    let records = RecordFile::open(Arc::clone(&map), path.clone()).map_err(unusable)?;
+    ensure_agrees(&path, "number of records", n_records, records.len() as u64)?;
     Ok(records)
 }

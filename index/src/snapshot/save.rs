@@ -131,8 +131,9 @@ fn write_files(
     after: &mut dyn FnMut(Step) -> Result<(), SnapshotError>,
 ) -> Result<Vec<FileEntry>, SnapshotError> {
     type Content<'a> = Box<dyn Fn(&mut dyn Write) -> std::io::Result<()> + 'a>;
-    let mut contents: Vec<(String, Content<'_>)> =
-        vec![(RECORDS.to_owned(), Box::new(|to| records_file::write(collection.records(), to)))];
+    let mut files = vec![records_file::write(&collection.records, folder, RECORDS)?];
+    after(Step::FileWritten(RECORDS.to_owned()))?;
+    let mut contents: Vec<(String, Content<'_>)> = Vec::new();
     for (number, index) in collection.indexes.iter().enumerate() {
         let vectors = Box::new(|to: &mut dyn Write| vectors_file::write(index.table(), to));
         contents.push((numbered(VECTORS, number), vectors));
@@ -140,7 +141,6 @@ fn write_files(
             contents.push((numbered(GRAPH, number), Box::new(|to| graph_file::write(index, to))));
         }
     }
-    let mut files = Vec::with_capacity(contents.len());
     for (name, content) in contents {
         files.push(checked_file::write(folder, &name, content)?);
         after(Step::FileWritten(name))?;

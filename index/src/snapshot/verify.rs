@@ -13,6 +13,7 @@ use super::open::{open, with_current};
 use super::{OpenOptions, Verify};
 use crate::collection::CollectionInfo;
 use crate::error::SnapshotError;
+use crate::records::Records;
 
 /// What [`verify`] found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -75,7 +76,13 @@ fn examine(dir: &Path, current: &Current) -> Result<VerifyReport, SnapshotError>
     let mut content_problem = None;
     if files.iter().all(|file| file.problem.is_none()) {
         let options = OpenOptions { verify: Verify::Full, expected_space: None };
-        content_problem = open(dir, &options).err().map(|error| explain(&error));
+        content_problem = match open(dir, &options) {
+            Ok(collection) => match &collection.records {
+                Records::Stored(file) => file.examine().unwrap_or_else(|error| Some(explain(&error))),
+                Records::Held(_) => None,
+            },
+            Err(error) => Some(explain(&error)),
+        };
     }
     let snapshot = folder_name(current.number);
     let is_leftover = |name: &str, kind| match kind {

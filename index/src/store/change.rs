@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use protext_core::{JointVector, Space};
 
 use super::error::StoreError;
-use crate::collection::{MAX_ID_BYTES, Record};
+use crate::collection::{Record, ensure_id};
 use crate::error::IndexError;
 
 /// Largest batch, 1 GiB: what one entry may take in memory when a collection is opened.
@@ -43,7 +43,7 @@ pub struct WriteReport {
 /// One change, with plain rows: it was checked before it came here.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Change {
-    Upsert { record: Record, rows: Vec<Vec<f32>> },
+    Upsert { record: Box<Record>, rows: Vec<Vec<f32>> },
     Delete { id: String },
 }
 
@@ -65,8 +65,9 @@ pub(super) fn checked(upserts: Vec<Upsert>, spaces: &[Space]) -> Result<Vec<Chan
     let mut changes = Vec::with_capacity(upserts.len());
     for (index, Upsert { record, vectors }) in upserts.into_iter().enumerate() {
         let number = index + 1;
-        let refuse = |source| StoreError::Record { record: number, id: shown(&record.id), source };
-        ensure_id(&record.id, number).map_err(refuse)?;
+        let id = shown(&record.id);
+        let refuse = |source| StoreError::Record { record: number, id: id.clone(), source };
+        let record = record.checked(number).map_err(refuse)?;
         if vectors.len() != spaces.len() {
             let (expected, found) = (spaces.len(), vectors.len());
             return Err(StoreError::VectorCount { record: number, id: record.id, expected, found });
@@ -82,20 +83,9 @@ pub(super) fn checked(upserts: Vec<Upsert>, spaces: &[Space]) -> Result<Vec<Chan
         }
         first_of.insert(record.id.clone(), number);
         let rows = vectors.into_iter().map(JointVector::into_vec).collect();
-        changes.push(Change::Upsert { record, rows });
+        changes.push(Change::Upsert { record: Box::new(record), rows });
     }
     Ok(changes)
-}
-
-/// The rules of an id.
-pub(super) fn ensure_id(id: &str, record: usize) -> Result<(), IndexError> {
-    match id.len() {
-        0 => Err(IndexError::EmptyId { record }),
-        n_bytes if n_bytes > MAX_ID_BYTES => {
-            Err(IndexError::LongId { record, n_bytes, max_bytes: MAX_ID_BYTES })
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The start of an id, for a message.
@@ -149,7 +139,7 @@ pub(super) fn decode(mut bytes: &[u8], spaces: &[Space]) -> Result<Vec<Change>, 
                     Ok(values.iter().map(|&value| f32::from_le_bytes(value)).collect())
                 };
                 let rows = spaces.iter().map(row).collect::<Result<_, String>>()?;
-                Change::Upsert { record, rows }
+                Change::Upsert { record: Box::new(record), rows }
             }
             DELETE => Change::Delete { id: String::from_utf8_lossy(content).into_owned() },
             other => return Err(format!("change {number} is of the unknown kind {other}")),

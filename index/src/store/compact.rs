@@ -5,13 +5,16 @@ use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use super::error::{StoreError, io_error};
-use super::view::View;
+use super::view::{Entry, View};
 use super::writer::{Message, Rotation};
 use super::{Shared, Store};
 use crate::collection::{AUTO_EXACT_MAX_ROWS, Collection, CollectionBuilder, IndexDescription, IndexKind};
 use crate::error::IndexError;
 use crate::hnsw::HnswParams;
 use crate::snapshot::{self, Generation, Successor};
+
+/// Records that are read at once.
+const READ_TOGETHER: usize = 1_024;
 
 /// What a compaction did.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -106,9 +109,16 @@ fn build(view: &View, progress: &mut dyn FnMut(usize)) -> Result<Collection, Ind
     for (key, value) in info.metadata {
         builder.set_metadata(key, value);
     }
-    for entry in view.entries() {
-        let rows: Vec<_> = (0..view.spaces.len()).map(|space| entry.values(space)).collect();
-        builder.push_rows(entry.record().clone(), &rows)?;
+    if let Some(taxonomy) = view.base.records.taxonomy()? {
+        builder.set_taxonomy(taxonomy);
+    }
+    let entries: Vec<_> = view.entries().collect();
+    for together in entries.chunks(READ_TOGETHER) {
+        let places: Vec<_> = together.iter().map(Entry::place).collect();
+        for (entry, record) in together.iter().zip(view.records_at(&places)?) {
+            let rows: Vec<_> = (0..view.spaces.len()).map(|space| entry.values(space)).collect();
+            builder.push_rows(Arc::unwrap_or_clone(record), &rows)?;
+        }
     }
     builder.build(progress)
 }

@@ -88,7 +88,7 @@ fn image(dir: &Path) -> tempfile::TempDir {
 fn shown(view: &View) -> Model {
     let mut seen = Model::new();
     for entry in view.entries() {
-        let record = entry.record();
+        let record = entry.record().unwrap();
         for (space, expected) in vectors(&record.id, record.length).iter().enumerate() {
             assert!(entry.vector(space).unwrap().cosine(expected) > 0.999_999, "{} is torn", record.id);
         }
@@ -170,7 +170,7 @@ fn ten_thousand_operations_with_crashes_agree_with_a_model() {
             _ => random_change(&store, &mut model, &mut rng, version),
         }
         let id = format!("r{}", rng.random_range(0..300));
-        let found = store.view().get(&id).map(|entry| entry.record().length);
+        let found = store.view().get(&id).unwrap().map(|entry| entry.record().unwrap().length);
         assert_eq!(found, model.get(&id).copied(), "{id} after version {version}");
         if version % 250 == 0 {
             assert_shows(&store.view(), &model, &format!("version {version}"));

@@ -65,15 +65,24 @@ pub(super) fn read_logs(
     spaces: &[Space],
     each: &mut dyn FnMut(Vec<super::change::Change>) -> Result<(), String>,
 ) -> Result<Vec<ReadLog>, StoreError> {
-    let mut logs = Vec::new();
+    let mut read = |expected: Expected<'_>| {
+        let (number, path) = (expected.number, dir.join(log_name(expected.number)));
+        let end = read_log(&path, expected, each)?;
+        Ok(ReadLog { number, path, end })
+    };
+    expected_logs(dir, generation, spaces)?.into_iter().map(&mut read).collect()
+}
+
+/// The logs that follow a snapshot, oldest first, each with what it must fit.
+pub(super) fn expected_logs<'a>(
+    dir: &Path,
+    generation: &'a Generation,
+    spaces: &'a [Space],
+) -> Result<Vec<Expected<'a>>, StoreError> {
     let numbers = log_numbers(dir, generation)?;
-    for (index, &number) in numbers.iter().enumerate() {
-        let path = dir.join(log_name(number));
-        let is_last = index + 1 == numbers.len();
-        let end = read_log(&path, Expected { number, generation, spaces, is_last }, each)?;
-        logs.push(ReadLog { number, path, end });
-    }
-    Ok(logs)
+    let last = numbers.last().copied();
+    let expected = |number| Expected { number, generation, spaces, is_last: Some(number) == last };
+    Ok(numbers.into_iter().map(expected).collect())
 }
 
 /// Numbers of the logs that follow a snapshot: its own and later ones, without a gap.

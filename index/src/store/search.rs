@@ -1,12 +1,14 @@
 //! Searching a view: the snapshot's index for what it holds, a scan of what came later, merged.
 
+use std::sync::Arc;
+
 use protext_core::{JointVector, Space};
 use rayon::prelude::*;
 
-use super::view::{Place, View};
+use super::select::Selection;
+use super::view::{Entry, Place, View};
 use crate::collection::Record;
 use crate::error::IndexError;
-use crate::row_set::RowSet;
 use crate::vector_index::{Neighbour, SearchParams};
 
 /// Components above which segments are scanned on several cores. Source: that of the exact index.
@@ -45,64 +47,52 @@ impl<'a> ViewSearch<'a> {
     }
 }
 
-/// Records of one view that a search may return. It fits the view that made it and no other.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selection {
-    base: RowSet,
-    segments: Vec<RowSet>,
-}
-
 /// One answer of a view.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ViewHit<'a> {
+pub struct ViewHit {
     /// The record found.
-    pub record: &'a Record,
+    pub record: Arc<Record>,
     /// Cosine with the query, in -1..=1.
     pub cosine: f32,
     /// 1 for the best.
     pub rank: usize,
 }
 
+/// One answer of a view whose record has not been read.
+#[derive(Debug, Clone, Copy)]
+pub struct Nearest<'a> {
+    /// Where the record and its vectors are.
+    pub entry: Entry<'a>,
+    /// Cosine with the query, in -1..=1.
+    pub cosine: f32,
+}
+
 impl View {
-    /// The records for which `allowed` says yes.
-    #[must_use]
-    pub fn select(&self, allowed: impl Fn(&Record) -> bool) -> Selection {
-        let records = self.base.records();
-        let base =
-            RowSet::where_true(records.len(), |row| self.is_live(row) && allowed(&records[row as usize]));
-        let of_segment = |segment: &std::sync::Arc<super::segment::Segment>| {
-            RowSet::where_true(segment.n_rows(), |row| allowed(segment.record(row)))
-        };
-        Selection { base, segments: self.segments.iter().map(of_segment).collect() }
-    }
-
-    /// The records with these ids; ids that no record has are left out.
-    #[must_use]
-    pub fn select_ids<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Selection {
-        let mut selection = Selection {
-            base: RowSet::none(self.base.len()),
-            segments: self.segments.iter().map(|segment| RowSet::none(segment.n_rows())).collect(),
-        };
-        for place in ids.into_iter().filter_map(|id| self.place_of(id)) {
-            match place {
-                Place::Base(row) => selection.base.insert(row),
-                Place::Segment(at, row) => selection.segments[at].insert(row),
-            };
-        }
-        selection
-    }
-
     /// The records nearest to a query of `query_space`: cosine descending, no record twice, `k` of them or all.
     ///
     /// # Errors
     /// [`IndexError::Space`] for a space that the collection has no vectors in, [`IndexError::ZeroK`],
-    /// [`IndexError::WrongDim`], and [`IndexError::FilterRows`] for a selection of another view.
+    /// [`IndexError::WrongDim`], [`IndexError::FilterRows`] for a selection of another view, and [`IndexError::Records`]
+    /// where the snapshot cannot be read.
     pub fn search(
         &self,
         query_space: &Space,
         query: &JointVector,
         search: &ViewSearch<'_>,
-    ) -> Result<Vec<ViewHit<'_>>, IndexError> {
+    ) -> Result<Vec<ViewHit>, IndexError> {
+        self.read(&self.nearest(query_space, query, search)?)
+    }
+
+    /// As [`View::search`], without reading the records.
+    ///
+    /// # Errors
+    /// As [`View::search`].
+    pub fn nearest(
+        &self,
+        query_space: &Space,
+        query: &JointVector,
+        search: &ViewSearch<'_>,
+    ) -> Result<Vec<Nearest<'_>>, IndexError> {
         let space = self.ensure_searchable(query_space, query, search)?;
         let of_base = self.with_base_params(search, |params| match params {
             Some(params) => self.base_index(space).search(query, params),
@@ -120,7 +110,7 @@ impl View {
         query_space: &Space,
         queries: &[JointVector],
         search: &ViewSearch<'_>,
-    ) -> Result<Vec<Vec<ViewHit<'_>>>, IndexError> {
+    ) -> Result<Vec<Vec<ViewHit>>, IndexError> {
         let Some(first) = queries.first() else { return Ok(Vec::new()) };
         let space = self.ensure_searchable(query_space, first, search)?;
         for query in queries {
@@ -130,8 +120,9 @@ impl View {
             Some(params) => self.base_index(space).search_batch(queries, params),
             None => Ok(vec![Vec::new(); queries.len()]),
         })?;
-        let merge =
-            |(query, of_base): (&JointVector, &Vec<Neighbour>)| self.merged(space, query, search, of_base);
+        let merge = |(query, of_base): (&JointVector, &Vec<Neighbour>)| {
+            self.read(&self.merged(space, query, search, of_base)?)
+        };
         queries.par_iter().zip(&of_base).map(merge).collect()
     }
 
@@ -157,15 +148,7 @@ impl View {
         if found != space.dim {
             return Err(IndexError::WrongDim { found, space: Box::new(space.clone()) });
         }
-        if let Some(selection) = search.within {
-            let expected =
-                self.base.len() + self.segments.iter().map(|segment| segment.n_rows()).sum::<usize>();
-            let found =
-                selection.base.n_rows() + selection.segments.iter().map(RowSet::n_rows).sum::<usize>();
-            if found != expected || selection.segments.len() != self.segments.len() {
-                return Err(IndexError::FilterRows { found, expected });
-            }
-        }
+        search.within.map_or(Ok(()), |selection| selection.ensure_fits(self))?;
         Ok(position)
     }
 
@@ -194,8 +177,8 @@ impl View {
         query: &JointVector,
         search: &ViewSearch<'_>,
         of_base: &[Neighbour],
-    ) -> Result<Vec<ViewHit<'_>>, IndexError> {
-        let scan = |(at, segment): (usize, &std::sync::Arc<super::segment::Segment>)| {
+    ) -> Result<Vec<Nearest<'_>>, IndexError> {
+        let scan = |(at, segment): (usize, &Arc<super::segment::Segment>)| {
             let within = search.within.map(|selection| &selection.segments[at]);
             let found = segment.search(space, query, search.k, within)?;
             let place = |hit: Neighbour| (Place::Segment(at, hit.row), hit.cosine);
@@ -212,11 +195,20 @@ impl View {
         // Stable, and places came in the order in which records were stored.
         found.sort_by(|one, other| other.1.total_cmp(&one.1));
         found.truncate(search.k);
-        let to_hit = |(index, (place, cosine)): (usize, (Place, f32))| ViewHit {
-            record: self.record_at(place),
-            cosine,
+        Ok(found.into_iter().map(|(place, cosine)| Nearest { entry: self.entry(place), cosine }).collect())
+    }
+}
+
+impl View {
+    /// Reads the records of an answer.
+    fn read(&self, found: &[Nearest<'_>]) -> Result<Vec<ViewHit>, IndexError> {
+        let places: Vec<_> = found.iter().map(|found| found.entry.place()).collect();
+        let records = self.records_at(&places)?;
+        let to_hit = |(index, (found, record)): (usize, (&Nearest<'_>, Arc<Record>))| ViewHit {
+            record,
+            cosine: found.cosine,
             rank: index + 1,
         };
-        Ok(found.into_iter().enumerate().map(to_hit).collect())
+        Ok(found.iter().zip(records).enumerate().map(to_hit).collect())
     }
 }

@@ -1,6 +1,6 @@
 //! Records that came after the snapshot, in blocks: small enough to copy when one more comes, many enough to scan fast.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use protext_core::{JointVector, Space};
@@ -8,6 +8,7 @@ use protext_core::{JointVector, Space};
 use crate::collection::Record;
 use crate::error::IndexError;
 use crate::exact::ExactIndex;
+use crate::records::HeldRecord;
 use crate::row_set::RowSet;
 use crate::vector_index::{Neighbour, SearchParams, VectorIndex};
 use crate::vector_table::VectorTable;
@@ -18,10 +19,12 @@ pub(super) const SEGMENT_ROWS: usize = 512;
 /// A block of records with their vectors in every space. Rows are added and killed, never changed.
 #[derive(Debug, Clone)]
 pub(super) struct Segment {
-    records: Vec<Arc<Record>>,
+    records: Vec<Arc<HeldRecord>>,
     /// The latest row of each id; it may be dead.
     rows: HashMap<Arc<str>, u32>,
     tables: Vec<Arc<VectorTable>>,
+    /// Names of free fields.
+    fields: BTreeSet<String>,
     is_live: Vec<bool>,
     n_live: usize,
 }
@@ -30,7 +33,8 @@ impl Segment {
     pub(super) fn new(spaces: &[Space]) -> Result<Self, IndexError> {
         let table = |space: &Space| VectorTable::new(space.clone()).map(Arc::new);
         let tables = spaces.iter().map(table).collect::<Result<_, _>>()?;
-        Ok(Self { records: Vec::new(), rows: HashMap::new(), tables, is_live: Vec::new(), n_live: 0 })
+        let (records, rows, fields) = (Vec::new(), HashMap::new(), BTreeSet::new());
+        Ok(Self { records, rows, tables, fields, is_live: Vec::new(), n_live: 0 })
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -51,7 +55,8 @@ impl Segment {
             Arc::make_mut(table).push_unit(row)?;
         }
         self.rows.insert(record.id.as_str().into(), self.records.len() as u32);
-        self.records.push(Arc::new(record));
+        self.fields.extend(record.fields.keys().cloned());
+        self.records.push(Arc::new(HeldRecord::new(record)));
         self.is_live.push(true);
         self.n_live += 1;
         Ok(())
@@ -69,12 +74,25 @@ impl Segment {
         }
     }
 
-    pub(super) fn record(&self, row: u32) -> &Record {
+    pub(super) fn record(&self, row: u32) -> &Arc<Record> {
+        self.records[row as usize].record()
+    }
+
+    /// The record with its words.
+    pub(super) fn held(&self, row: u32) -> &HeldRecord {
         &self.records[row as usize]
+    }
+
+    pub(super) fn fields(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(String::as_str)
     }
 
     pub(super) fn live_rows(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.records.len() as u32).filter(|&row| self.is_live[row as usize])
+    }
+
+    pub(super) fn live_set(&self) -> RowSet {
+        RowSet::where_true(self.records.len(), |row| self.is_live[row as usize])
     }
 
     /// Rows, dead ones included.

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::error::StoreError;
-use super::log_read::{Expected, read_log};
-use super::recover::log_numbers;
+use super::log_read::read_log;
+use super::recover::expected_logs;
 use crate::snapshot::{self, Generation, VerifyReport, explain, log_name};
 
 /// What [`verify`] found.
@@ -61,12 +61,9 @@ pub fn verify_logs(dir: impl AsRef<Path>) -> Result<Vec<LogReport>, StoreError> 
     let info = snapshot::inspect(dir)?;
     let further = info.further.iter().map(|further| further.space.clone());
     let spaces: Vec<_> = std::iter::once(info.space.clone()).chain(further).collect();
-    let numbers = log_numbers(dir, &generation)?;
     let mut logs = Vec::new();
-    for (index, &number) in numbers.iter().enumerate() {
-        let name = log_name(number);
-        let is_last = index + 1 == numbers.len();
-        let expected = Expected { number, generation: &generation, spaces: &spaces, is_last };
+    for expected in expected_logs(dir, &generation, &spaces)? {
+        let name = log_name(expected.number);
         logs.push(match read_log(&dir.join(&name), expected, &mut |_| Ok(())) {
             Ok(end) => LogReport {
                 name,

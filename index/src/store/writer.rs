@@ -217,8 +217,13 @@ impl Writer {
     fn rebase(&mut self, base: Arc<Collection>) {
         let Some(compaction) = self.compaction.take() else { return };
         let touched = compaction.touched.iter().map(String::as_str);
-        let next = self.view().rebased(base, compaction.n_segments, touched);
-        self.publish(next);
+        match self.view().rebased(base, compaction.n_segments, touched) {
+            Ok(next) => self.publish(next),
+            // The old snapshot with all later records is the same state; only its files are gone at the next start.
+            Err(error) => {
+                tracing::error!(%error, dir = %self.dir.display(), "the new snapshot cannot be read; the old one serves on");
+            }
+        }
         self.closed.retain(|log| log.number >= compaction.number);
         (self.observer)("rebased");
     }
