@@ -37,7 +37,7 @@ impl HomologyCalibration {
 
 /// Straight lines between rising points; the first value before the first point, and after the last point its value, or its
 /// slope if the line is to go on.
-fn interpolate(points: &[[f64; 2]], x: f64, goes_on: bool) -> Option<f64> {
+pub(crate) fn interpolate(points: &[[f64; 2]], x: f64, goes_on: bool) -> Option<f64> {
     let (first, last) = (points.first()?, points.last()?);
     if x <= first[0] {
         return Some(first[1]);

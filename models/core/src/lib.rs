@@ -4,11 +4,15 @@
 //! runtime, so the rules of the science (which residues are accepted, how a long protein is cut, which
 //! vectors may be compared) can be read and tested in one place.
 
+mod amino_acid;
+mod calibration;
 pub mod card;
 mod encoder;
 mod error;
+pub mod head;
 mod homology;
 mod join;
+pub mod language;
 mod projection;
 pub mod protein;
 mod space;
@@ -16,12 +20,18 @@ mod text;
 mod vector;
 pub mod window;
 
+pub use amino_acid::AminoAcid;
+pub use calibration::ProbabilityCalibration;
 pub use encoder::{
     Encoded, Encoder, EncoderInput, EncoderWorker, Packing, Piece, PieceOutput, Prepared, TextPiece,
 };
 pub use error::{EncodeError, ParseError, ProjectionError, SpaceMismatch, VectorError};
+pub use head::{
+    FeatureCard, FeatureKind, FeatureRows, Head, HeadCard, HeadError, HeadFigure, HeadTask, PairHead,
+};
 pub use homology::HomologyCalibration;
 pub use join::join;
+pub use language::{LanguageHead, LogProbabilities};
 pub use projection::Projection;
 pub use protein::{ProteinSequence, ResidueNotes, ResiduePolicy};
 pub use space::{Fingerprint, Modality, RowKind, Space};

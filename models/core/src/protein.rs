@@ -15,6 +15,7 @@
 //!
 //! In strict mode every row but the first refuses the record.
 
+use crate::amino_acid::AminoAcid;
 use crate::error::ParseError;
 
 /// How residues outside the 20 standard ones are treated, and how long a record may be.
@@ -107,6 +108,38 @@ impl ProteinSequence {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The same sequence with the residues at these 0-based positions masked, so that an encoder has to guess them.
+    ///
+    /// # Panics
+    /// If a position is past the end.
+    #[must_use]
+    pub fn masked(&self, positions: impl IntoIterator<Item = usize>) -> Self {
+        let mut residues = self.0.clone().into_bytes();
+        positions.into_iter().for_each(|position| residues[position] = b'*');
+        Self(String::from_utf8(residues).expect("residues are ASCII letters"))
+    }
+
+    /// The same sequence with other amino acids at these 0-based positions.
+    ///
+    /// # Panics
+    /// If a position is past the end.
+    #[must_use]
+    pub fn substituted(&self, changes: impl IntoIterator<Item = (usize, AminoAcid)>) -> Self {
+        let mut residues = self.0.clone().into_bytes();
+        changes.into_iter().for_each(|(position, amino_acid)| residues[position] = amino_acid.letter());
+        Self(String::from_utf8(residues).expect("residues are ASCII letters"))
+    }
+
+    /// The residues of a 0-based, end-exclusive range.
+    ///
+    /// # Panics
+    /// If the range is empty or passes the end.
+    #[must_use]
+    pub fn part(&self, range: std::ops::Range<usize>) -> Self {
+        assert!(!range.is_empty(), "a sequence has at least one residue");
+        Self(self.0[range].to_owned())
     }
 
     /// Number of residues, at least 1.
@@ -230,6 +263,15 @@ mod tests {
             let refused = ProteinSequence::parse(raw, policy);
             assert_eq!(refused, Err(ParseError::TooManyResidues { max_residues: 3 }), "{raw}");
         }
+    }
+
+    #[test]
+    fn positions_are_masked_substituted_and_cut_out() {
+        let (sequence, _) = ProteinSequence::parse("MKVLA", ResiduePolicy::default()).unwrap();
+        assert_eq!(sequence.masked([0, 4]).as_str(), "*KVL*");
+        let tryptophan = AminoAcid::from_letter(b'W').unwrap();
+        assert_eq!(sequence.substituted([(1, tryptophan)]).as_str(), "MWVLA");
+        assert_eq!(sequence.part(1..3).as_str(), "KV");
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 mod encoder;
 mod error;
+mod head;
+mod language;
 mod projection;
 mod runtime;
 mod session;
@@ -13,6 +15,8 @@ mod tokenize;
 
 pub use encoder::{EncoderSpec, OnnxEncoder, SessionPlan, TokenPooling, Tokenization};
 pub use error::ModelError;
+pub use head::{OnnxHead, OnnxPairHead, ensure_task};
+pub use language::OnnxLanguageHead;
 pub use projection::{OnnxProjection, ProjectionSpec, projection_widths};
 pub use runtime::{Device, OnnxRuntime};
 pub use tokenize::{EsmAlphabet, TextTokenizer};

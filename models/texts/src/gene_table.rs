@@ -103,6 +103,30 @@ pub fn read_gene_ids(path: &Path) -> Result<Vec<u64>, TextError> {
     }
 }
 
+/// Another name of a gene.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GeneAlias {
+    /// The other or retired symbol.
+    pub alias: String,
+    /// Official symbol.
+    pub symbol: String,
+}
+
+/// The aliases of a table with the columns `alias` and `symbol`, in its order; one alias may be that of several genes.
+///
+/// # Errors
+/// [`TextError`] naming file, line, column and rule.
+pub fn read_aliases(path: &Path) -> Result<Vec<GeneAlias>, TextError> {
+    let mut table = Table::open(path)?;
+    let (alias, symbol) = (table.needed(&["alias", "alias_symbol", "prev_symbol"])?, table.needed(&SYMBOL)?);
+    let mut aliases = Vec::new();
+    while let Some(row) = table.next_row()? {
+        let (alias, symbol) = (row.required(alias)?.to_owned(), row.required(symbol)?.to_owned());
+        aliases.push(GeneAlias { alias, symbol });
+    }
+    Ok(aliases)
+}
+
 /// The genes of one table, in its order. Ends at the first error.
 #[derive(Debug)]
 pub struct GeneFile {

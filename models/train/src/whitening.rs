@@ -200,7 +200,7 @@ pub(crate) fn first_not_finite(rows: &ArrayView2<'_, f32>) -> Option<usize> {
 }
 
 /// Eigenvalues in rising order and their vectors as columns; on one thread, so that the numbers are always the same.
-fn eigen(symmetric: &Array2<f64>) -> Result<(Vec<f64>, Array2<f64>), WhiteningError> {
+pub(crate) fn eigen(symmetric: &Array2<f64>) -> Result<(Vec<f64>, Array2<f64>), WhiteningError> {
     faer::set_global_parallelism(faer::Par::Seq);
     let n = symmetric.nrows();
     let matrix = faer::Mat::from_fn(n, n, |i, j| symmetric[[i, j]]);

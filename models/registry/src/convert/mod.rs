@@ -10,6 +10,7 @@ pub mod config;
 mod encoder_graph;
 mod error;
 mod esm;
+mod lm_head;
 mod weights;
 
 use std::fs::File;
@@ -124,6 +125,22 @@ pub fn convert(request: &ConvertRequest) -> Result<Converted, ConvertError> {
         n_layers: shape.n_layers,
         max_tokens,
     })
+}
+
+/// Converts the language head of the request's checkpoint into a graph of its own at `output`; `None` if the checkpoint has
+/// none, as those that were fine-tuned for something else. Blocking.
+///
+/// # Errors
+/// [`ConvertError`]; nothing is left at `output` then.
+pub fn convert_language_head(
+    request: &ConvertRequest,
+    output: &Path,
+) -> Result<Option<PathBuf>, ConvertError> {
+    let ModelConfig::Esm(config) = read_config(&request.config)? else { return Ok(None) };
+    let checkpoint = Checkpoint::open(&request.checkpoint)?;
+    let Some(mut graph) = lm_head::build(&config, &checkpoint)? else { return Ok(None) };
+    graph.metadata("protext.converter", CONVERTER_VERSION.to_string());
+    Ok(Some(graph.finish()?.write(output, &request.layout)?.model))
 }
 
 /// Names the result of [`convert`] by its content: 64 hexadecimal digits.

@@ -23,6 +23,11 @@ impl<'w> Weights<'w> {
         Self { checkpoint, prefix: if has_prefix { prefix } else { "" } }
     }
 
+    /// Tensors under the names that they have in the file.
+    pub(super) fn unprefixed(checkpoint: &'w Checkpoint) -> Self {
+        Self { checkpoint, prefix: "" }
+    }
+
     pub(super) fn find(&self, name: &str) -> Option<&'w StoredTensor> {
         self.checkpoint.find(&format!("{}{name}", self.prefix))
     }

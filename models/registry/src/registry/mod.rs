@@ -10,7 +10,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cache::{Cache, CacheError, sha256_of};
-use crate::convert::{ConvertError, ConvertRequest, Converted, GraphOptions, content_key, convert};
+use crate::convert::{
+    ConvertError, ConvertRequest, Converted, GraphOptions, content_key, convert, convert_language_head,
+};
 use crate::error::RegistryError;
 use crate::hub::HubSettings;
 use crate::manifest::{Manifest, Role, Source, SourceFile};
@@ -20,6 +22,9 @@ use crate::stamp::{Changed, Stamp};
 use crate::wheel::Pip;
 use fetch::Fetch;
 use known::Known;
+
+/// The language head of a checkpoint, beside its encoder's graph.
+const LANGUAGE_HEAD_FILE: &str = "lm_head.onnx";
 
 /// Known encoders and the cache that holds them.
 #[derive(Debug, Clone)]
@@ -185,6 +190,36 @@ impl Registry {
         });
         self.fetch(id, &local.collect::<Vec<_>>(), progress)?;
         self.convert(manifest)
+    }
+
+    /// The language head that the encoder's checkpoint brought, converted when it is first asked for; `None` if it
+    /// brought none.
+    ///
+    /// # Errors
+    /// [`RegistryError::Convert`] or [`RegistryError::Cache`].
+    pub fn language_head(&self, model: &ReadyModel) -> Result<Option<PathBuf>, RegistryError> {
+        let id = &model.manifest.id;
+        let folder = model.onnx.parent().unwrap_or(Path::new("."));
+        let path = folder.join(LANGUAGE_HEAD_FILE);
+        let is_whole = || Stamp::of_whole(folder).is_some_and(|it| it.files.contains_key(LANGUAGE_HEAD_FILE));
+        if is_whole() {
+            return Ok(Some(path));
+        }
+        let _lock = self.cache.lock(id)?;
+        if is_whole() {
+            return Ok(Some(path));
+        }
+        let (weights, config) = (model.files.weights.clone(), model.files.config.clone());
+        let request = ConvertRequest::new(weights, config, model.onnx.clone());
+        let converted = convert_language_head(&request, &path);
+        if converted.map_err(|error| conversion_failed(id, &path, error))?.is_none() {
+            return Ok(None);
+        }
+        let mut stamp = Stamp::read(folder).ok_or_else(|| RegistryError::NotPulled { id: id.clone() })?;
+        let sha256 = sha256_of(&path).map_err(|source| RegistryError::Read { path: path.clone(), source })?;
+        stamp.add(folder, LANGUAGE_HEAD_FILE, sha256)?;
+        stamp.write(folder)?;
+        Ok(Some(path))
     }
 
     /// Hashes every file of the model again. A corrupt one is removed, so that the next pull brings or converts it

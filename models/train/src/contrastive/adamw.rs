@@ -11,7 +11,7 @@ const BETA_2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
 /// The optimizer of a fixed list of variables.
-pub(super) struct AdamW {
+pub(crate) struct AdamW {
     vars: Vec<Var>,
     /// Decay of each variable; biases, norms and the temperature have none.
     decays: Vec<f64>,
@@ -22,14 +22,14 @@ pub(super) struct AdamW {
 
 impl AdamW {
     /// Matrices are decayed by `weight_decay`, everything else is not.
-    pub(super) fn new(vars: Vec<Var>, weight_decay: f64) -> Result<Self> {
+    pub(crate) fn new(vars: Vec<Var>, weight_decay: f64) -> Result<Self> {
         let decays = vars.iter().map(|var| if var.rank() == 2 { weight_decay } else { 0.0 }).collect();
         let zeros = |var: &Var| Ok((var.zeros_like()?, var.zeros_like()?));
         let moments = vars.iter().map(zeros).collect::<Result<_>>()?;
         Ok(Self { vars, decays, moments, n_steps: 0 })
     }
 
-    pub(super) fn step(&mut self, gradients: &GradStore, learning_rate: f64) -> Result<()> {
+    pub(crate) fn step(&mut self, gradients: &GradStore, learning_rate: f64) -> Result<()> {
         self.n_steps += 1;
         let correct = |beta: f64| 1.0 - beta.powi(i32::try_from(self.n_steps).unwrap_or(i32::MAX));
         let (correct_1, correct_2) = (correct(BETA_1), correct(BETA_2));
@@ -45,7 +45,7 @@ impl AdamW {
         Ok(())
     }
 
-    pub(super) fn n_steps(&self) -> usize {
+    pub(crate) fn n_steps(&self) -> usize {
         self.n_steps
     }
 

@@ -14,7 +14,7 @@ use candle_core::{D, Result, Tensor};
 use faer::MatRef;
 use rayon::prelude::*;
 
-use super::fixed_rows::multiply;
+use super::products::multiply;
 use super::simd::{exp, sum, widest};
 
 /// Rows of the matrix that one core takes at once. Sums run block by block in order, so that a run repeats bit for bit.
@@ -43,50 +43,74 @@ pub(super) struct Loss {
     pub(super) to_differentiate: Tensor,
 }
 
-/// Mean cross-entropy of both directions over unit rows `[batch, dim]`. The inverse temperature is `exp(log_scale)`, a
-/// scalar, and at most `max_scale`.
-pub(super) fn info_nce(
-    proteins: &Tensor,
-    texts: &Tensor,
-    log_scale: &Tensor,
-    max_scale: f32,
-    partners: &[Vec<u32>],
-) -> Result<Loss> {
-    if proteins.device().is_cpu() {
-        written_out(proteins, texts, log_scale, max_scale, partners)
-    } else {
-        by_autodiff(proteins, texts, log_scale, max_scale, partners)
-    }
+/// A batch to learn from.
+#[derive(Clone, Copy)]
+pub(super) struct Batch<'a> {
+    /// Unit rows, `[batch, dim]`.
+    pub(super) proteins: &'a Tensor,
+    /// Unit rows, `[batch, dim]`.
+    pub(super) texts: &'a Tensor,
+    /// A scalar: the inverse temperature is `exp(log_scale)`, and at most `max_scale`.
+    pub(super) log_scale: &'a Tensor,
+    pub(super) max_scale: f32,
+    /// What [`partners`] gives.
+    pub(super) partners: &'a [Vec<u32>],
 }
 
-fn written_out(
-    proteins: &Tensor,
-    texts: &Tensor,
-    log_scale: &Tensor,
-    max_scale: f32,
-    partners: &[Vec<u32>],
-) -> Result<Loss> {
-    let free = log_scale.to_scalar::<f32>()?.exp();
-    let scale = free.min(max_scale);
-    let (n, dim) = proteins.dims2()?;
-    let rows = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
-    let (fixed_proteins, fixed_texts) = (rows(proteins)?, rows(texts)?);
-    let of_proteins = MatRef::from_row_major_slice(&fixed_proteins, n, dim);
-    let of_texts = MatRef::from_row_major_slice(&fixed_texts, n, dim);
-    let mut matrix = multiply(of_proteins, of_texts.transpose(), 1.0);
-    let value = to_gradient(&mut matrix, n, scale, partners);
-    let gradient = MatRef::from_row_major_slice(&matrix, n, n);
-    let by_protein = multiply(gradient, of_texts, scale);
-    let by_text = multiply(gradient.transpose(), of_proteins, scale);
-    // The scale multiplies every cosine, so its own derivative is what those of the proteins add up to.
-    let by_log_scale: f64 =
-        fixed_proteins.iter().zip(&by_protein).map(|(value, by)| f64::from(value * by)).sum();
-    let carry = |tensor: &Tensor, by: Vec<f32>| {
-        (tensor * Tensor::from_vec(by, (n, dim), tensor.device())?)?.sum_all()
-    };
-    let carried = (carry(proteins, by_protein)? + carry(texts, by_text)?)?;
-    let to_differentiate = if free < max_scale { (carried + (log_scale * by_log_scale)?)? } else { carried };
-    Ok(Loss { value, to_differentiate })
+impl Batch<'_> {
+    /// Mean cross-entropy of both directions.
+    pub(super) fn info_nce(self) -> Result<Loss> {
+        if self.proteins.device().is_cpu() { self.written_out() } else { self.by_autodiff() }
+    }
+
+    fn written_out(self) -> Result<Loss> {
+        let Self { proteins, texts, log_scale, max_scale, partners } = self;
+        let free = log_scale.to_scalar::<f32>()?.exp();
+        let scale = free.min(max_scale);
+        let (n, dim) = proteins.dims2()?;
+        let rows = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
+        let (fixed_proteins, fixed_texts) = (rows(proteins)?, rows(texts)?);
+        let of_proteins = MatRef::from_row_major_slice(&fixed_proteins, n, dim);
+        let of_texts = MatRef::from_row_major_slice(&fixed_texts, n, dim);
+        let mut matrix = multiply(of_proteins, of_texts.transpose(), 1.0);
+        let value = to_gradient(&mut matrix, n, scale, partners);
+        let gradient = MatRef::from_row_major_slice(&matrix, n, n);
+        let by_protein = multiply(gradient, of_texts, scale);
+        let by_text = multiply(gradient.transpose(), of_proteins, scale);
+        // The scale multiplies every cosine, so its own derivative is what those of the proteins add up to.
+        let by_log_scale: f64 =
+            fixed_proteins.iter().zip(&by_protein).map(|(value, by)| f64::from(value * by)).sum();
+        let carry = |tensor: &Tensor, by: Vec<f32>| {
+            (tensor * Tensor::from_vec(by, (n, dim), tensor.device())?)?.sum_all()
+        };
+        let carried = (carry(proteins, by_protein)? + carry(texts, by_text)?)?;
+        let to_differentiate =
+            if free < max_scale { (carried + (log_scale * by_log_scale)?)? } else { carried };
+        Ok(Loss { value, to_differentiate })
+    }
+
+    /// The same, left to autodiff: for devices on which the matrices of a batch are small change.
+    fn by_autodiff(self) -> Result<Loss> {
+        let Self { proteins, texts, log_scale, max_scale, partners } = self;
+        let n = partners.len();
+        let mut targets = vec![0.0_f32; n * n];
+        for (row, partners) in partners.iter().enumerate() {
+            partners
+                .iter()
+                .for_each(|&column| targets[row * n + column as usize] = 1.0 / partners.len() as f32);
+        }
+        let targets = Tensor::from_vec(targets, (n, n), proteins.device())?;
+        let scale = log_scale.exp()?.minimum(&Tensor::new(max_scale, log_scale.device())?)?;
+        let logits = proteins.matmul(&texts.t()?)?.broadcast_mul(&scale)?;
+        let entropy = |logits: &Tensor| {
+            let highest = logits.max_keepdim(D::Minus1)?.detach();
+            let logits = logits.broadcast_sub(&highest)?;
+            let log_sum = logits.exp()?.sum_keepdim(D::Minus1)?.log()?;
+            (logits.broadcast_sub(&log_sum)? * &targets)?.sum_all()?.neg()? / n as f64
+        };
+        let loss = ((entropy(&logits)? + entropy(&logits.t()?.contiguous()?)?)? * 0.5)?;
+        Ok(Loss { value: f64::from(loss.to_scalar::<f32>()?), to_differentiate: loss })
+    }
 }
 
 /// Turns cosines `[n, n]` into the derivative of the loss by each cosine over `scale`, and returns the loss.
@@ -146,32 +170,6 @@ fn exponentials(matrix: &mut [f32], n: usize, scale: f32) -> (Vec<f64>, Vec<f64>
     (blocks.into_iter().flat_map(|(rows, _)| rows).collect(), by_column)
 }
 
-/// The same, left to autodiff: for devices on which the matrices of a batch are small change.
-fn by_autodiff(
-    proteins: &Tensor,
-    texts: &Tensor,
-    log_scale: &Tensor,
-    max_scale: f32,
-    partners: &[Vec<u32>],
-) -> Result<Loss> {
-    let n = partners.len();
-    let mut targets = vec![0.0_f32; n * n];
-    for (row, partners) in partners.iter().enumerate() {
-        partners.iter().for_each(|&column| targets[row * n + column as usize] = 1.0 / partners.len() as f32);
-    }
-    let targets = Tensor::from_vec(targets, (n, n), proteins.device())?;
-    let scale = log_scale.exp()?.minimum(&Tensor::new(max_scale, log_scale.device())?)?;
-    let logits = proteins.matmul(&texts.t()?)?.broadcast_mul(&scale)?;
-    let entropy = |logits: &Tensor| {
-        let highest = logits.max_keepdim(D::Minus1)?.detach();
-        let logits = logits.broadcast_sub(&highest)?;
-        let log_sum = logits.exp()?.sum_keepdim(D::Minus1)?.log()?;
-        (logits.broadcast_sub(&log_sum)? * &targets)?.sum_all()?.neg()? / n as f64
-    };
-    let loss = ((entropy(&logits)? + entropy(&logits.t()?.contiguous()?)?)? * 0.5)?;
-    Ok(Loss { value: f64::from(loss.to_scalar::<f32>()?), to_differentiate: loss })
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::{Device, Var};
@@ -192,8 +190,14 @@ mod tests {
         let texts = unit([[0.8, 0.6], [0.6, -0.8], [0.0, 1.0]]);
         let log_scale = Var::new(1.2_f32, &device).unwrap();
         let partners = partners(&[1, 2, 1], &[7, 8, 9]);
-        let expected = by_autodiff(&proteins, &texts, &log_scale, 100.0, &partners).unwrap();
-        let found = written_out(&proteins, &texts, &log_scale, 100.0, &partners).unwrap();
+        let batch = Batch {
+            proteins: &proteins,
+            texts: &texts,
+            log_scale: &log_scale,
+            max_scale: 100.0,
+            partners: &partners,
+        };
+        let (expected, found) = (batch.by_autodiff().unwrap(), batch.written_out().unwrap());
         assert!((found.value - expected.value).abs() < 1e-6);
         let gradients = |loss: Loss| loss.to_differentiate.backward().unwrap();
         let (expected, found) = (gradients(expected), gradients(found));
@@ -208,7 +212,15 @@ mod tests {
     fn a_scale_at_its_bound_is_not_moved() {
         let rows = Var::new(&[[1.0_f32, 0.0], [0.0, 1.0]], &Device::Cpu).unwrap();
         let log_scale = Var::new(9.0_f32, &Device::Cpu).unwrap();
-        let found = info_nce(&rows, &rows, &log_scale, 100.0, &partners(&[1, 2], &[3, 4])).unwrap();
+        let partners = partners(&[1, 2], &[3, 4]);
+        let batch = Batch {
+            proteins: &rows,
+            texts: &rows,
+            log_scale: &log_scale,
+            max_scale: 100.0,
+            partners: &partners,
+        };
+        let found = batch.info_nce().unwrap();
         assert!(
             found.value.is_finite() && found.to_differentiate.backward().unwrap().get(&log_scale).is_none()
         );

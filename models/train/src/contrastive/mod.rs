@@ -5,20 +5,20 @@
 //! comes out. Every draw depends on the seed and the epoch alone, so a run repeats bit for bit, also when it was killed and
 //! went on from its [`Checkpoint`]. Called by `protext train projection`.
 
-mod adamw;
+pub(crate) mod adamw;
 mod block;
 mod calibrate;
 mod checkpoint;
 mod error;
-mod fixed_rows;
 mod hubs;
 mod loss;
+mod products;
 mod ranks;
 mod run;
 mod simd;
 mod texts;
-mod tower;
-mod weights;
+pub(crate) mod tower;
+pub(crate) mod weights;
 
 use ndarray::{Array2, Axis};
 

@@ -14,7 +14,7 @@ use rand_distr::StandardNormal;
 use super::checkpoint::{Checkpoint, RunState};
 use super::error::TrainError;
 use super::hubs::{HubCorrection, Side};
-use super::loss::{info_nce, partners};
+use super::loss::{Batch, partners};
 use super::ranks::{mean_reciprocal_rank, ranks};
 use super::texts::{drop_sentences, mean_rows};
 use super::tower::{Tower, TowerShape};
@@ -309,7 +309,14 @@ impl<'a> Run<'a> {
         let of_batch = |keys: &[u32]| batch.iter().map(|&row| keys[row as usize]).collect::<Vec<_>>();
         let (protein_keys, text_keys) = (of_batch(&part.pairs.protein_keys), of_batch(&part.pairs.text_keys));
         let partners = partners(&protein_keys, &text_keys);
-        let loss = info_nce(&proteins, &texts, self.log_scale.as_tensor(), MAX_SCALE, &partners)?;
+        let batch = Batch {
+            proteins: &proteins,
+            texts: &texts,
+            log_scale: self.log_scale.as_tensor(),
+            max_scale: MAX_SCALE,
+            partners: &partners,
+        };
+        let loss = batch.info_nce()?;
         let learning_rate = self.learning_rate(self.state.optimizer.n_steps());
         self.state.optimizer.step(&loss.to_differentiate.backward()?, learning_rate)?;
         Ok(loss.value)

@@ -8,23 +8,23 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::block::HiddenBlock;
-use super::fixed_rows::FixedRows;
+use super::products::FixedRows;
 
 /// Epsilon of the layer norms; the ONNX file uses the same.
-pub(super) const NORM_EPSILON: f64 = 1e-5;
+pub(crate) const NORM_EPSILON: f64 = 1e-5;
 
 /// Shape of a tower.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct TowerShape {
-    pub(super) n_inputs: usize,
-    pub(super) hidden_dim: usize,
-    /// Hidden blocks, 1 or more.
-    pub(super) n_hidden: usize,
-    pub(super) shared_dim: usize,
+pub(crate) struct TowerShape {
+    pub(crate) n_inputs: usize,
+    pub(crate) hidden_dim: usize,
+    /// Hidden blocks; towers of the joint space have 1 or more.
+    pub(crate) n_hidden: usize,
+    pub(crate) shared_dim: usize,
 }
 
 /// A tower that is being trained.
-pub(super) struct Tower {
+pub(crate) struct Tower {
     shape: TowerShape,
     /// Weight `[in, out]`, bias, and for hidden blocks scale and shift of the norm, in order of use.
     vars: Vec<Var>,
@@ -32,7 +32,7 @@ pub(super) struct Tower {
 
 impl Tower {
     /// Weights uniform within `1 / sqrt(inputs)`, as PyTorch's `Linear` starts; norms at one and zero.
-    pub(super) fn new(shape: TowerShape, rng: &mut StdRng, device: &Device) -> Result<Self> {
+    pub(crate) fn new(shape: TowerShape, rng: &mut StdRng, device: &Device) -> Result<Self> {
         let mut vars = Vec::new();
         let mut width = shape.n_inputs;
         for layer in 0..=shape.n_hidden {
@@ -50,21 +50,39 @@ impl Tower {
         Ok(Self { shape, vars })
     }
 
-    pub(super) fn shape(&self) -> TowerShape {
+    pub(crate) fn shape(&self) -> TowerShape {
         self.shape
     }
 
-    pub(super) fn vars(&self) -> &[Var] {
+    pub(crate) fn vars(&self) -> &[Var] {
         &self.vars
     }
 
     /// `[batch, inputs]` to unit rows `[batch, shared_dim]`. With `dropout`, a share of the hidden values is
     /// dropped, drawn from the generator given.
-    pub(super) fn forward(&self, rows: &Tensor, mut dropout: Option<(f32, &mut StdRng)>) -> Result<Tensor> {
+    pub(super) fn forward(&self, rows: &Tensor, dropout: Option<(f32, &mut StdRng)>) -> Result<Tensor> {
+        unit_rows(&self.outputs(rows, dropout)?)
+    }
+
+    /// As [`Tower::forward`], before rows are scaled to unit norm.
+    pub(crate) fn outputs(&self, rows: &Tensor, dropout: Option<(f32, &mut StdRng)>) -> Result<Tensor> {
+        self.run(rows, dropout, true)
+    }
+
+    /// As [`Tower::outputs`], for rows that have a gradient of their own.
+    pub(crate) fn outputs_of_learned(
+        &self,
+        rows: &Tensor,
+        dropout: Option<(f32, &mut StdRng)>,
+    ) -> Result<Tensor> {
+        self.run(rows, dropout, false)
+    }
+
+    fn run(&self, rows: &Tensor, mut dropout: Option<(f32, &mut StdRng)>, is_fixed: bool) -> Result<Tensor> {
         let mut x = rows.clone();
         for (layer, block) in self.vars[..4 * self.shape.n_hidden].chunks_exact(4).enumerate() {
             let weight = block[0].as_tensor();
-            let products = if layer == 0 && x.device().is_cpu() {
+            let products = if is_fixed && layer == 0 && x.device().is_cpu() {
                 x.apply_op2(weight, FixedRows)?
             } else {
                 x.matmul(weight)?
@@ -79,7 +97,7 @@ impl Tower {
             };
         }
         let last = &self.vars[4 * self.shape.n_hidden..];
-        unit_rows(&x.matmul(last[0].as_tensor())?.broadcast_add(last[1].as_tensor())?)
+        x.matmul(last[0].as_tensor())?.broadcast_add(last[1].as_tensor())
     }
 }
 

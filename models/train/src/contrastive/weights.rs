@@ -23,19 +23,19 @@ pub struct TowerWeights {
     hubs: Option<HubCorrection>,
 }
 
-/// `unit_norm(last(... norm(gelu(x * weight + bias)) ...))` of a whitened row `x`.
+/// `last(... norm(gelu(x * weight + bias)) ...)` of a row `x`; towers scale it to unit norm.
 #[derive(Debug, Clone, PartialEq)]
-struct Member {
+pub(crate) struct Member {
     hidden: Vec<HiddenLayer>,
-    last: DenseLayer,
+    pub(crate) last: DenseLayer,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct DenseLayer {
+pub(crate) struct DenseLayer {
     /// `[in, out]`, every value a float16.
-    weight: Array2<f32>,
+    pub(crate) weight: Array2<f32>,
     /// `[out]`.
-    bias: Array1<f32>,
+    pub(crate) bias: Array1<f32>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -49,27 +49,7 @@ impl TowerWeights {
     /// Takes a tower and the whitening of the rows that it reads. Matrices are rounded to float16, which is what the file
     /// holds.
     pub(super) fn new(whitening: &Whitening, tower: &Tower) -> Result<Self, TrainError> {
-        let n_hidden = tower.shape().n_hidden;
-        let vars = tower.vars();
-        let vector = |index: usize| Ok::<_, TrainError>(Array1::from(vars[index].to_vec1::<f32>()?));
-        let matrix = |index: usize| {
-            let (rows, columns) = vars[index].dims2()?;
-            let values = vars[index].flatten_all()?.to_vec1::<f32>()?;
-            Ok::<_, TrainError>(
-                Array2::from_shape_vec((rows, columns), values).expect("candle's tensors are row-major"),
-            )
-        };
-        let dense = |index: usize| {
-            let weight = matrix(index)?.mapv(|value| f16::from_f32(value).to_f32());
-            Ok::<_, TrainError>(DenseLayer { weight, bias: vector(index + 1)? })
-        };
-        let hidden = (0..n_hidden).map(|layer| {
-            let at = 4 * layer;
-            Ok(HiddenLayer { dense: dense(at)?, scale: vector(at + 2)?, shift: vector(at + 3)? })
-        });
-        let hidden = hidden.collect::<Result<_, TrainError>>()?;
-        let member = Member { hidden, last: dense(4 * n_hidden)? };
-        Ok(Self { whitening: whitening.clone(), members: vec![member], hubs: None })
+        Ok(Self { whitening: whitening.clone(), members: vec![Member::of(tower)?], hubs: None })
     }
 
     /// Joins towers over the same whitened rows; there is at least one.
@@ -137,7 +117,42 @@ impl TowerWeights {
 }
 
 impl Member {
+    /// Takes the weights of what was trained, matrices rounded to float16.
+    pub(crate) fn of(tower: &Tower) -> Result<Self, candle_core::Error> {
+        let n_hidden = tower.shape().n_hidden;
+        let vars = tower.vars();
+        let vector = |index: usize| Ok::<_, candle_core::Error>(Array1::from(vars[index].to_vec1::<f32>()?));
+        let matrix = |index: usize| {
+            let (rows, columns) = vars[index].dims2()?;
+            let values = vars[index].flatten_all()?.to_vec1::<f32>()?;
+            Ok::<_, candle_core::Error>(
+                Array2::from_shape_vec((rows, columns), values).expect("candle's tensors are row-major"),
+            )
+        };
+        let dense = |index: usize| {
+            let weight = matrix(index)?.mapv(|value| f16::from_f32(value).to_f32());
+            Ok::<_, candle_core::Error>(DenseLayer { weight, bias: vector(index + 1)? })
+        };
+        let hidden = (0..n_hidden).map(|layer| {
+            let at = 4 * layer;
+            Ok(HiddenLayer { dense: dense(at)?, scale: vector(at + 2)?, shift: vector(at + 3)? })
+        });
+        let hidden = hidden.collect::<Result<_, candle_core::Error>>()?;
+        Ok(Self { hidden, last: dense(4 * n_hidden)? })
+    }
+
+    /// Unit rows.
     fn apply(&self, rows: &ArrayView2<'_, f32>) -> Result<Array2<f32>, TrainError> {
+        let mut x = self.outputs(rows)?;
+        for mut row in x.rows_mut() {
+            let norm = row.dot(&row).sqrt().max(f32::MIN_POSITIVE);
+            row /= norm;
+        }
+        Ok(x)
+    }
+
+    /// Rows `[n, inputs]` to outputs `[n, last]`, as the graph gives them.
+    pub(crate) fn outputs(&self, rows: &ArrayView2<'_, f32>) -> Result<Array2<f32>, candle_core::Error> {
         let dense = |x: &Array2<f32>, layer: &DenseLayer| x.dot(&layer.weight) + &layer.bias;
         let mut x = rows.to_owned();
         for layer in &self.hidden {
@@ -151,16 +166,17 @@ impl Member {
                 row += &layer.shift;
             }
         }
-        let mut x = dense(&x, &self.last);
-        for mut row in x.rows_mut() {
-            let norm = row.dot(&row).sqrt().max(f32::MIN_POSITIVE);
-            row /= norm;
-        }
-        Ok(x)
+        Ok(dense(&x, &self.last))
     }
 
     /// Adds the member's nodes over whitened rows; its vectors have unit norm.
     fn build(&self, graph: &mut GraphBuilder<'_>, rows: &Value, number: usize) -> Value {
+        let product = self.build_outputs(graph, rows, number);
+        graph.unit_norm(&product)
+    }
+
+    /// Adds the member's nodes.
+    pub(crate) fn build_outputs(&self, graph: &mut GraphBuilder<'_>, rows: &Value, number: usize) -> Value {
         let scope = format!("member.{number}");
         let mut x = rows.clone();
         for (index, layer) in self.hidden.iter().enumerate() {
@@ -177,8 +193,7 @@ impl Member {
             x = graph.layer_norm(&activated, &norm);
         }
         let linear = linear(graph, &format!("{scope}.last"), &self.last);
-        let product = graph.gemm(&x, &linear);
-        graph.unit_norm(&product)
+        graph.gemm(&x, &linear)
     }
 }
 
@@ -189,7 +204,7 @@ fn linear(graph: &mut GraphBuilder<'_>, scope: &str, layer: &DenseLayer) -> Line
 }
 
 /// A matrix of float16 values, kept as such.
-pub(super) fn halves(graph: &mut GraphBuilder<'_>, name: &str, matrix: &Array2<f32>) -> Value {
+pub(crate) fn halves(graph: &mut GraphBuilder<'_>, name: &str, matrix: &Array2<f32>) -> Value {
     let (n_inputs, n_outputs) = matrix.dim();
     let values: Vec<f16> = matrix.iter().map(|&value| f16::from_f32(value)).collect();
     let values = graph.f16(name, [n_inputs, n_outputs], values);
@@ -197,7 +212,7 @@ pub(super) fn halves(graph: &mut GraphBuilder<'_>, name: &str, matrix: &Array2<f
 }
 
 /// Exact GELU, by candle's error function.
-fn gelu(x: &Array2<f32>) -> Result<Array2<f32>, TrainError> {
+fn gelu(x: &Array2<f32>) -> Result<Array2<f32>, candle_core::Error> {
     let values = x.iter().copied().collect::<Vec<f32>>();
     let values = Tensor::from_vec(values, x.len(), &Device::Cpu)?.gelu_erf()?.to_vec1::<f32>()?;
     Ok(Array2::from_shape_vec(x.raw_dim(), values).expect("as many values as before"))

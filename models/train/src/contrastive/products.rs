@@ -1,6 +1,4 @@
-//! Fixed rows times a weight that is learned.
-//!
-//! Autodiff would also work out the gradient of the rows, a third of the work, which nobody reads.
+//! Matrix products on all cores of a pool: plain ones, and of fixed rows with a weight that is learned.
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use faer::linalg::matmul::matmul;
@@ -8,7 +6,8 @@ use faer::{Accum, MatMut, MatRef, Par};
 
 use super::block::values;
 
-/// Of rows `[batch, inputs]` and weights `[inputs, outputs]`: their product, differentiable by the weights alone.
+/// Of rows `[batch, inputs]` and weights `[inputs, outputs]`: their product, differentiable by the weights alone. Autodiff would
+/// also work out the gradient of the rows, a third of the work, which nobody reads.
 pub(super) struct FixedRows;
 
 impl CustomOp2 for FixedRows {
