@@ -7,54 +7,55 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 here=$(cd "$(dirname "$0")" && pwd)
 
-# Name, then what is changed; "-" takes both files of further pairs.
+# Name, which further pairs, and the flag that is changed.
 variants() {
     cat <<'LIST'
-the recipe, one member|- 
+the recipe, one member|functions
 no further pairs|none
-only pairs of other proteins|functions
 only further texts of the training proteins|own
-batches of 2,048|- --batch-size 2048
-no hub correction|- --hub-neighbours 0
-all sentences kept|- --sentence-dropout 0
-no noise|- --noise 0
-half as much dropout|- --dropout 0.25
-shared space of 256|- --shared-dim 256
-2,048 hidden units|- --hidden-dim 2048
-two hidden blocks|- --n-hidden 2
-256 protein components|- --protein-components 256
-1,280 protein components|- --protein-components 1280
+both kinds of further pairs|functions own
+batches of 2,048|functions|--batch-size 2048
+no hub correction|functions|--hub-neighbours 0
+all sentences kept|functions|--sentence-dropout 0
+no noise|functions|--noise 0
+half as much dropout|functions|--dropout 0.25
+shared space of 256|functions|--shared-dim 256
+2,048 hidden units|functions|--hidden-dim 2048
+two hidden blocks|functions|--n-hidden 2
+256 protein components|functions|--protein-components 256
+1,280 protein components|functions|--protein-components 1280
 LIST
 }
 
+# The flags of `make towers` but for one member, with one of them changed.
+flags() {
+    local -A flag=([--batch-size]=6144 [--epochs]=${EPOCHS:-45} [--patience]=45 [--learning-rate]=0.002
+        [--sentence-dropout]=0.5 [--noise]=0.4)
+    [ $# -eq 2 ] && flag[$1]=$2
+    for name in "${!flag[@]}"; do echo "$name ${flag[$name]}"; done
+}
+
 train() {
-    local name=${1%%|*} change=${1#*|}
-    local extra=(--extra "$function_pairs" --extra "$own_functions")
-    case ${change%% *} in
-        none) extra=() ;;
-        functions) extra=(--extra "$function_pairs") ;;
-        own) extra=(--extra "$own_functions") ;;
-    esac
-    local flags=${change#* }
-    [ "$flags" = "$change" ] && flags=
+    local name pairs change extra=() out
+    IFS='|' read -r name pairs change <<<"$1"
+    [[ $pairs == *functions* ]] && extra+=(--extra "$function_pairs")
+    [[ $pairs == *own* ]] && extra+=(--extra "$own_functions")
     for seed in 1 2; do
-        local out="$work/${name//[^a-z0-9]/_}-$seed"
-        # shellcheck disable=SC2086 # flags are several words
+        out="$work/${name//[^a-z0-9]/_}-$seed"
+        # shellcheck disable=SC2046,SC2086 # flags are several words
         "$protext" train projection --data "$shared/text/protein_text.tsv.gz" "${extra[@]}" \
             --hold-out "$shared/proteins/human_swissprot.tsv.gz" --hold-out "$shared/proteins/yeast_swissprot.tsv.gz" \
-            -o "$out" --batch-size 6144 --epochs 45 --patience 45 --learning-rate 0.002 --sentence-dropout 0.5 \
-            --noise 0.4 $flags --seed "$seed" >/dev/null
+            -o "$out" $(flags $change) --seed "$seed" >/dev/null
         awk -v name="$name" -v seed="$seed" -F ' = ' '
-            /^valid_/ { figures[$1] = $2 }
+            { figures[$1] = $2 }
             END {
-                printf "%s\t%s", name, seed
-                for (i = split("protein_to_text_recall_at_10 text_to_protein_recall_at_10 protein_to_text_mrr text_to_protein_mrr", keys, " "); i > 0; i--) order[i] = keys[i]
-                for (i = 1; i <= 4; i++) printf "\t%.4f", figures["valid_" order[i]]
-                print ""
+                printf "%s\t%s\t%.4f\t%.4f\t%.4f\t%.4f\n", name, seed,
+                    figures["valid_protein_to_text_recall_at_10"], figures["valid_text_to_protein_recall_at_10"],
+                    figures["valid_protein_to_text_mrr"], figures["valid_text_to_protein_mrr"]
             }' "$out/card.toml" >"$out.tsv"
     done
 }
-export -f train
+export -f flags train
 export protext shared function_pairs own_functions work
 variants | tr '\n' '\0' | xargs -0 -P "$(nproc)" -I {} bash -c 'train "$1"' _ {}
 {

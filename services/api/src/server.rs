@@ -2,16 +2,21 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use actix_cors::Cors;
+use actix_web::middleware::{Compress, Condition, from_fn};
 use actix_web::{App, HttpServer, web};
 use protext_core::{EncoderInput, Modality, ProteinSequence, ResiduePolicy, Text};
 use protext_engine::{EmbedOptions, Embedder, Engine};
-use serde::Serialize;
 
-use crate::error::{Problem, ProblemKind};
+use crate::access::RELOAD_EVERY;
+use crate::error::Problem;
+use crate::observe::observe;
 use crate::routes;
+use crate::state::{AppInfo, AppState};
+use crate::tls::{self, TlsError, TlsFiles};
 
 /// How the service listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +27,16 @@ pub struct ServerSettings {
     pub max_body_bytes: usize,
     /// A client has this long to send its request head.
     pub request_timeout_s: u64,
+    /// A client has this long to send its body.
+    pub body_timeout_s: u64,
+    /// An answer has this long; past it the work on it is dropped.
+    pub deadline_s: u64,
+    /// Connections of one HTTP thread; more wait to be taken up.
+    pub max_connections: usize,
+    /// Certificate and key, to serve HTTPS.
+    pub tls: Option<TlsFiles>,
+    /// Origins whose pages may call the service from a browser, such as `https://lab.example.org`.
+    pub cors_origins: Vec<String>,
     /// Requests under way have this long to finish after a stop signal.
     pub shutdown_timeout_s: u64,
     /// HTTP threads.
@@ -35,88 +50,93 @@ impl Default for ServerSettings {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             max_body_bytes: 8 << 20,
             request_timeout_s: 10,
+            body_timeout_s: 30,
+            deadline_s: 60,
+            max_connections: 4_096,
+            tls: None,
+            cors_origins: Vec::new(),
             shutdown_timeout_s: 20,
             n_http_workers: 2,
         }
     }
 }
 
-/// What the binary knows of a running encoder and the engine does not.
-#[derive(Debug, Clone, Serialize)]
-pub struct EncoderInfo {
-    /// Encoder id.
-    #[serde(skip)]
-    pub id: String,
-    /// Honest title from the manifest.
-    pub title: String,
-    /// Licence of the weights.
-    pub licence: String,
-    /// Device asked for.
-    pub device_asked: String,
-    /// ONNX Runtime provider that runs the model.
-    pub provider: &'static str,
-    /// Sessions.
-    pub n_workers: usize,
-}
-
-/// Facts for `GET /v1/info`.
-#[derive(Debug, Clone, Default)]
-pub struct AppInfo {
-    /// One an encoder.
-    pub encoders: Vec<EncoderInfo>,
-}
-
-/// What every route sees.
-pub(crate) struct AppState {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) info: AppInfo,
-    pub(crate) max_body_bytes: usize,
-    pub(crate) is_ready: AtomicBool,
-    pub(crate) started: Instant,
+/// The service cannot start, or ended in a failure.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Certificate and key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// An address that cannot be bound, or a failure of the listener.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
 }
 
 /// Serves until a stop signal, then lets requests under way finish. `on_bound` learns the real address.
 ///
 /// # Errors
-/// An address that cannot be bound, or a failure of the listener.
+/// [`ServeError`].
 pub async fn serve(
     engine: Arc<Engine>,
     info: AppInfo,
     settings: ServerSettings,
     on_bound: impl FnOnce(SocketAddr),
-) -> std::io::Result<()> {
-    let max_body_bytes = settings.max_body_bytes;
-    let state = web::Data::new(AppState {
-        engine,
-        info,
-        max_body_bytes,
-        is_ready: AtomicBool::new(false),
-        started: Instant::now(),
-    });
-    let warm = state.clone();
+) -> Result<(), ServeError> {
+    let tls = settings.tls.as_ref().map(tls::server_config).transpose()?;
+    let state = web::Data::new(AppState::new(engine, info, &settings));
+    let (warm, origins) = (state.clone(), settings.cors_origins.clone());
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
-            .app_data(web::PayloadConfig::new(max_body_bytes))
-            .app_data(json_config(max_body_bytes))
             .configure(routes::configure)
+            .wrap(Compress::default())
+            .wrap(from_fn(observe))
+            .wrap(Condition::new(!origins.is_empty(), cors(&origins)))
     })
     .workers(settings.n_http_workers)
     .client_request_timeout(Duration::from_secs(settings.request_timeout_s))
-    .shutdown_timeout(settings.shutdown_timeout_s)
-    .bind(settings.listen)?;
+    // A caller that closes its side has left: its work is dropped.
+    .h1_allow_half_closed(false)
+    .max_connections(settings.max_connections)
+    .shutdown_timeout(settings.shutdown_timeout_s);
+    let server = match tls {
+        None => server.bind(settings.listen)?,
+        Some(tls) => server.bind_rustls_0_23(settings.listen, tls)?,
+    };
     for address in server.addrs() {
         tracing::info!(%address, "listening");
     }
     if let Some(&address) = server.addrs().first() {
         on_bound(address);
     }
-    actix_web::rt::spawn(async move { warm_up(&warm).await });
-    server.run().await
+    actix_web::rt::spawn(warm_up(warm.clone()));
+    actix_web::rt::spawn(reload_keys(warm));
+    Ok(server.run().await?)
+}
+
+/// Pages of these origins may call the service with a key of their own; no cookies, so nothing is sent along unseen.
+fn cors(origins: &[String]) -> Cors {
+    let cors = Cors::default()
+        .allowed_methods(["GET", "POST", "PUT", "DELETE"])
+        .allowed_headers(["authorization", "x-api-key", "content-type", "accept", "x-request-id"])
+        .expose_headers(["x-request-id", "retry-after"])
+        .block_on_origin_mismatch(false)
+        .max_age(600);
+    origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+}
+
+async fn reload_keys(state: web::Data<AppState>) {
+    while state.access.needs_keys() {
+        actix_web::rt::time::sleep(RELOAD_EVERY).await;
+        let access = Arc::clone(&state.access);
+        if let Err(error) = web::block(move || access.reload()).await {
+            tracing::error!(%error, "the keys cannot be looked at");
+        }
+    }
 }
 
 /// Each model answers once before the service calls itself ready.
-async fn warm_up(state: &AppState) {
+async fn warm_up(state: web::Data<AppState>) {
     for embedder in state.engine.embedders() {
         if let Err(error) = warm_up_one(embedder).await {
             tracing::error!(encoder = embedder.encoder().id(), %error, "the warm-up failed; the service stays unready");
@@ -141,18 +161,4 @@ async fn warm_up_one(embedder: &Embedder) -> Result<(), Problem> {
         embedder.project(&[&encoded], space)?;
     }
     Ok(())
-}
-
-fn json_config(max_body_bytes: usize) -> web::JsonConfig {
-    web::JsonConfig::default().limit(max_body_bytes).error_handler(|error, _| {
-        use actix_web::error::JsonPayloadError as E;
-        let (kind, detail) = match &error {
-            E::OverflowKnownLength { limit, .. } | E::Overflow { limit } => {
-                (ProblemKind::TooLarge, format!("the body is larger than the limit of {limit} bytes"))
-            }
-            E::ContentType => (ProblemKind::UnsupportedMediaType, "send application/json".to_owned()),
-            other => (ProblemKind::Malformed, format!("body: {other}")),
-        };
-        Problem::new(kind, detail).into()
-    })
 }

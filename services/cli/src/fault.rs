@@ -2,11 +2,14 @@
 
 use std::process::ExitCode;
 
-use protext_core::{ParseError, SpaceMismatch, VectorError};
+use protext_core::{HeadError, ParseError, SpaceMismatch, VectorError};
+use protext_engine::heads::HeadDataError;
 use protext_engine::input::{InputError, RecordError};
 use protext_engine::output::{OutputError, VectorFileError};
+use protext_engine::ppi::TrainingProteinsError;
+use protext_engine::variants::VariantError;
 use protext_engine::{EngineError, FailedRecord};
-use protext_index::{IndexError, SnapshotError, StoreError};
+use protext_index::{FilterError, IndexError, KeywordsError, SnapshotError, StoreError};
 use protext_onnx::ModelError;
 use protext_registry::runtime::RuntimeError;
 use protext_registry::{CacheError, RegistryError, WheelError};
@@ -51,14 +54,27 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
             || cause.is::<SpaceMismatch>()
             || cause.is::<SnapshotError>()
             || cause.is::<IndexError>()
+            || cause.is::<FilterError>()
+            || cause.is::<KeywordsError>()
             || cause.is::<StoreError>()
             || cause.is::<CacheError>()
             || cause.is::<TextError>()
             || cause.is::<ModelError>()
             || cause.is::<protext_engine::eval::EvalError>()
+            || cause.is::<protext_engine::genes::GeneError>()
+            || cause.is::<protext_engine::expression::ExpressionError>()
+            || cause.is::<protext_engine::genes::GeneTableError>()
+            || cause.is::<protext_train::genes::GeneHeadError>()
+            || cause.downcast_ref::<protext_engine::perturbation::PerturbationError>().is_some_and(|error| {
+                !matches!(error, protext_engine::perturbation::PerturbationError::Head(_))
+            })
             || cause.downcast_ref::<RemoteError>().is_some_and(is_setting)
+            || cause.downcast_ref::<VariantError>().is_some_and(is_input_of_variants)
             || is_input_of_registry(cause)
             || cause.downcast_ref::<EngineError>().is_some_and(is_input_of_engine)
+            || cause.downcast_ref::<HeadError>().is_some_and(is_input_of_head)
+            || cause.downcast_ref::<HeadDataError>().is_some_and(is_input_of_head_data)
+            || cause.is::<TrainingProteinsError>()
     });
     ExitCode::from(if is_input { 2 } else { 1 })
 }
@@ -85,17 +101,57 @@ fn is_input_of_engine(error: &EngineError) -> bool {
         | EngineError::UnknownCollection { .. }
         | EngineError::OtherTarget { .. }
         | EngineError::CannotRerank { .. }
+        | EngineError::NothingAsked
         | EngineError::NoSuchTarget { .. }
         | EngineError::NameACollection { .. }
         | EngineError::UnknownRecord { .. }
         | EngineError::UnknownGene { .. }
+        | EngineError::BadRecords { .. }
+        | EngineError::NothingToEmbed { .. }
+        | EngineError::ForeignSpace { .. }
+        | EngineError::WrongEncoder { .. }
+        | EngineError::BadName { .. }
+        | EngineError::NameTaken { .. }
+        | EngineError::ReadOnly { .. }
+        | EngineError::NoLibrary
+        | EngineError::NotOurs { .. }
+        | EngineError::Store(_)
+        | EngineError::Snapshot(_)
+        | EngineError::UnknownProtein { .. }
+        | EngineError::NoSequence { .. }
+        | EngineError::PairWithItself { .. }
         | EngineError::NotLoaded { .. } => true,
+        EngineError::Head(head) => is_input_of_head(head),
         EngineError::Encode(_)
         | EngineError::Worker(_)
         | EngineError::WorkerLost
         | EngineError::Projection(_)
         | EngineError::Busy { .. }
+        | EngineError::InUse { .. }
         | EngineError::Io { .. } => false,
+    }
+}
+
+/// Vectors of another space, or a head of another task; what fails while it runs is a failure.
+fn is_input_of_head(error: &HeadError) -> bool {
+    !matches!(error, HeadError::Runtime { .. })
+}
+
+/// Of a table, or of a head that is asked for what it is not.
+fn is_input_of_head_data(error: &HeadDataError) -> bool {
+    match error {
+        HeadDataError::Head(head) => is_input_of_head(head),
+        HeadDataError::Engine(engine) => is_input_of_engine(engine),
+        _ => true,
+    }
+}
+
+/// Mutants, files and heads are input; what fails in a model is not.
+fn is_input_of_variants(error: &VariantError) -> bool {
+    match error {
+        VariantError::Engine(error) => is_input_of_engine(error),
+        VariantError::Head(_) | VariantError::Stopped => false,
+        _ => true,
     }
 }
 

@@ -27,7 +27,7 @@ use crate::commands::Command;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Show more of what happens (-v: info, -vv: debug). RUST_LOG overrides.
+    /// Show more of what happens (-v: info, -vv: debug). RUST_LOG overrides; PROTEXT_LOG=json writes lines of JSON.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
 }
@@ -64,5 +64,10 @@ fn start_logging(verbose: u8) {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let plain = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::env::var("PROTEXT_LOG").is_ok_and(|form| form == "json") {
+        plain.json().flatten_event(true).init();
+    } else {
+        plain.with_target(false).init();
+    }
 }

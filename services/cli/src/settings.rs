@@ -23,6 +23,8 @@ pub(crate) struct ServeSettings {
     pub(crate) projection: Option<PathBuf>,
     /// Folder of towers instead of those that ship.
     pub(crate) towers: Option<PathBuf>,
+    /// Folder of a head that predicts interactions instead of the one that ships.
+    pub(crate) ppi_head: Option<PathBuf>,
     /// Text encoder, for searches by text; none by default.
     pub(crate) text_encoder: Option<String>,
     /// Device for all encoders.
@@ -45,6 +47,35 @@ pub(crate) struct ServeSettings {
     pub(crate) max_queued_tokens: usize,
     /// Time that requests under way have after a stop signal, in seconds.
     pub(crate) shutdown_timeout_s: u64,
+    /// Time that a client has to send the head of a request, in seconds.
+    pub(crate) request_timeout_s: u64,
+    /// Time that a client has to send a body, in seconds.
+    pub(crate) body_timeout_s: u64,
+    /// Time that an answer may take, in seconds.
+    pub(crate) deadline_s: u64,
+    /// HTTP threads.
+    pub(crate) n_http_workers: usize,
+    /// Folder for collections that are made over HTTP, and for snapshots.
+    pub(crate) data: Option<PathBuf>,
+    /// Go on without the data folder where it cannot be had.
+    #[serde(skip)]
+    pub(crate) data_is_optional: bool,
+    /// Open the collections of the settings for reading only.
+    pub(crate) read_only: bool,
+    /// File of keys; with one, a key is asked for on every address.
+    pub(crate) keys: Option<PathBuf>,
+    /// Serve other addresses than this machine's own without keys.
+    pub(crate) without_keys: bool,
+    /// File that writes are noted in; `audit.jsonl` in the data folder unless named.
+    pub(crate) audit_log: Option<PathBuf>,
+    /// Origins whose pages may call the service.
+    pub(crate) cors_origins: Vec<String>,
+    /// PEM file with the certificate chain, to serve HTTPS.
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// PEM file with its private key.
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Share of the searches that are answered exactly, too, to estimate recall; 0 for none.
+    pub(crate) recall_sample: f64,
 }
 
 impl Default for ServeSettings {
@@ -55,6 +86,7 @@ impl Default for ServeSettings {
             encoder: crate::wiring::DEFAULT_PROTEIN_ENCODER.to_owned(),
             projection: None,
             towers: None,
+            ppi_head: None,
             text_encoder: None,
             device: Device::Auto,
             n_workers: 0,
@@ -66,6 +98,20 @@ impl Default for ServeSettings {
             max_rerank: limits.max_rerank,
             max_queued_tokens: 1 << 18,
             shutdown_timeout_s: 20,
+            request_timeout_s: 10,
+            body_timeout_s: 30,
+            deadline_s: 60,
+            n_http_workers: 2,
+            data: None,
+            data_is_optional: false,
+            read_only: false,
+            keys: None,
+            without_keys: false,
+            audit_log: None,
+            cors_origins: Vec::new(),
+            tls_certificate: None,
+            tls_key: None,
+            recall_sample: 0.01,
         }
     }
 }
@@ -122,13 +168,34 @@ impl ServeSettings {
         read!(
             "LISTEN" => listen, "ENCODER" => encoder, "DEVICE" => device, "N_WORKERS" => n_workers,
             "MAX_BODY_BYTES" => max_body_bytes, "MAX_RECORDS" => max_records, "MAX_RESIDUES" => max_residues,
-            "MAX_K" => max_k, "MAX_RERANK" => max_rerank, "MAX_QUEUED_TOKENS" => max_queued_tokens, "SHUTDOWN_TIMEOUT_S" => shutdown_timeout_s
+            "MAX_K" => max_k, "MAX_RERANK" => max_rerank, "MAX_QUEUED_TOKENS" => max_queued_tokens, "SHUTDOWN_TIMEOUT_S" => shutdown_timeout_s,
+            "REQUEST_TIMEOUT_S" => request_timeout_s, "BODY_TIMEOUT_S" => body_timeout_s, "DEADLINE_S" => deadline_s,
+            "N_HTTP_WORKERS" => n_http_workers, "READ_ONLY" => read_only, "WITHOUT_KEYS" => without_keys,
+            "RECALL_SAMPLE" => recall_sample
         );
+        let files = [
+            ("DATA", &mut self.data),
+            ("KEYS", &mut self.keys),
+            ("AUDIT_LOG", &mut self.audit_log),
+            ("TLS_CERTIFICATE", &mut self.tls_certificate),
+            ("TLS_KEY", &mut self.tls_key),
+        ];
+        for (variable, field) in files {
+            if let (_, Some(path)) = each(variable) {
+                *field = Some(path.into());
+            }
+        }
+        if let (_, Some(origins)) = each("CORS_ORIGINS") {
+            self.cors_origins = origins.split(',').map(|origin| origin.trim().to_owned()).collect();
+        }
         if let (_, Some(id)) = each("TEXT_ENCODER") {
             self.text_encoder = Some(id);
         }
         if let (_, Some(folder)) = each("TOWERS") {
             self.towers = Some(folder.into());
+        }
+        if let (_, Some(folder)) = each("PPI_HEAD") {
+            self.ppi_head = Some(folder.into());
         }
         if let (_, Some(folder)) = each("PROJECTION") {
             self.projection = Some(folder.into());
@@ -143,11 +210,25 @@ impl ServeSettings {
             ("max_residues", self.max_residues),
             ("max_k", self.max_k),
             ("max_queued_tokens", self.max_queued_tokens),
+            ("n_http_workers", self.n_http_workers),
+            ("deadline_s", self.deadline_s as usize),
+            ("body_timeout_s", self.body_timeout_s as usize),
+            ("request_timeout_s", self.request_timeout_s as usize),
         ];
         for (name, value) in positive {
             if value == 0 {
                 bail!("setting {name} is 0, but must be at least 1");
             }
+        }
+        if !(0.0..=1.0).contains(&self.recall_sample) {
+            bail!("setting recall_sample is {}, but must be from 0 to 1", self.recall_sample);
+        }
+        let is_origin = |origin: &String| {
+            let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ']))
+        };
+        if let Some(wrong) = self.cors_origins.iter().find(|origin| !is_origin(origin)) {
+            bail!("setting cors_origins: {wrong:?} is no origin; write one like https://lab.example.org");
         }
         Ok(())
     }

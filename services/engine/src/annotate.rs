@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use protext_core::{LongReport, ResidueNotes, Space};
-use protext_index::{Record, ViewSearch};
+use protext_index::{Nearest, Record, ViewSearch};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -31,7 +31,7 @@ pub struct Annotation {
     /// 1-based.
     pub rank: usize,
     /// The text, with the file or database that it comes from.
-    pub record: Record,
+    pub record: Arc<Record>,
     /// Cosine in the joint space, -1..=1.
     pub cosine: f32,
     /// 0..=1; the confidences of all texts of the collection sum to 1.
@@ -66,23 +66,23 @@ pub async fn annotate(engine: &Arc<Engine>, request: AnnotateRequest) -> Result<
     let answer = tokio::task::spawn_blocking(move || {
         let (name, open) = engine.collection(request.collection.as_deref(), Some(Target::Texts))?;
         let view = open.view();
-        let located = locate(&engine, Searched { name, view: &view }, &request.query, encoded)?;
+        let located = locate(&engine, Searched { name: &name, view: &view }, &request.query, encoded)?;
         let n_texts = view.len();
         let search = ViewSearch::new(n_texts.max(1)).exactly();
-        let hits = view.search(&located.space, &located.vector, &search)?;
+        let hits = view.nearest(&located.space, &located.vector, &search)?;
         let cosines: Vec<f32> = hits.iter().map(|hit| hit.cosine).collect();
         let confidences =
             engine.calibration(&located.space).map(|calibration| calibration.confidences(&cosines));
-        let annotations = hits.iter().take(request.k).enumerate().map(|(index, hit)| Annotation {
-            rank: hit.rank,
-            record: hit.record.clone(),
-            cosine: hit.cosine,
-            confidence: confidences.as_ref().map(|all| all[index]),
-        });
+        let annotation = |(index, hit): (usize, &Nearest<'_>)| {
+            let confidence = confidences.as_ref().map(|all| all[index]);
+            let record = hit.entry.record()?;
+            Ok(Annotation { rank: index + 1, record, cosine: hit.cosine, confidence })
+        };
+        let annotations = hits.iter().take(request.k).enumerate().map(annotation);
         Ok(AnnotateAnswer {
-            collection: name.to_owned(),
+            collection: name,
             n_texts,
-            annotations: annotations.collect(),
+            annotations: annotations.collect::<Result<_, EngineError>>()?,
             space: located.space,
             long: located.long,
             residues: located.residues,

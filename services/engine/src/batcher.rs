@@ -7,6 +7,7 @@
 //! told to come back, a batch job waits. A caller that left is dropped before any work is done for it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -48,8 +49,38 @@ pub struct Batcher {
     workers: Vec<JoinHandle<()>>,
 }
 
+/// What the workers of a batcher have run so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BatcherCounts {
+    /// Batches.
+    pub n_batches: u64,
+    /// Tokens of the pieces in them.
+    pub n_tokens: u64,
+    /// Tokens that only filled shorter pieces up to the longest of their batch.
+    pub n_padding_tokens: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    n_batches: AtomicU64,
+    n_tokens: AtomicU64,
+    n_padding_tokens: AtomicU64,
+}
+
+impl Counters {
+    fn count(&self, batch: &[Task], packing: Packing) {
+        let lengths = || batch.iter().map(|task| task.piece.n_tokens());
+        let (n_tokens, longest) = (lengths().sum::<usize>(), lengths().max().unwrap_or(0));
+        let padded = if packing == Packing::Padded { longest * batch.len() } else { n_tokens };
+        self.n_batches.fetch_add(1, Ordering::Relaxed);
+        self.n_tokens.fetch_add(n_tokens as u64, Ordering::Relaxed);
+        self.n_padding_tokens.fetch_add((padded - n_tokens) as u64, Ordering::Relaxed);
+    }
+}
+
 struct Shared {
     settings: BatcherSettings,
+    counters: Counters,
     packing: Packing,
     queue: Mutex<Queue>,
     /// Signalled when work arrives or the queue closes.
@@ -91,6 +122,7 @@ impl Batcher {
     pub fn start(encoder: &dyn Encoder, settings: BatcherSettings) -> Result<Self, EngineError> {
         let shared = Arc::new(Shared {
             settings,
+            counters: Counters::default(),
             packing: encoder.packing(),
             queue: Mutex::new(Queue::default()),
             work: Condvar::new(),
@@ -137,6 +169,15 @@ impl Batcher {
     #[must_use]
     pub fn n_queued_tokens(&self) -> usize {
         self.lock().n_tokens
+    }
+
+    /// What was run so far.
+    #[must_use]
+    pub fn counts(&self) -> BatcherCounts {
+        let Counters { n_batches, n_tokens, n_padding_tokens } = &self.shared.counters;
+        let [n_batches, n_tokens, n_padding_tokens] =
+            [n_batches, n_tokens, n_padding_tokens].map(|count| count.load(Ordering::Relaxed));
+        BatcherCounts { n_batches, n_tokens, n_padding_tokens }
     }
 
     /// What it was started with.
@@ -202,6 +243,7 @@ fn tokens_of(parts: &[Prepared]) -> usize {
 fn work(shared: &Shared, mut worker: Box<dyn EncoderWorker>) {
     while let Some(batch) = next_batch(shared) {
         shared.room.notify_all();
+        shared.counters.count(&batch, shared.packing);
         run(&mut *worker, &batch);
     }
 }

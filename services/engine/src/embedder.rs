@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::batcher::{Batcher, BatcherSettings, Outcome};
 use crate::error::EngineError;
+use crate::query_cache::{QueryCache, QueryKey};
 
 /// What a caller wants of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub struct Embedder {
     encoder: Arc<dyn Encoder>,
     projections: Vec<Arc<dyn Projection>>,
     batcher: Batcher,
+    /// Rows of queries that came lately.
+    cache: QueryCache,
 }
 
 impl Embedder {
@@ -84,7 +87,7 @@ impl Embedder {
             rows.ensure_same("the encoder's rows", projection.input_space(), "the projection's input")?;
         }
         let batcher = Batcher::start(&*encoder, settings)?;
-        Ok(Self { encoder, projections, batcher })
+        Ok(Self { encoder, projections, batcher, cache: QueryCache::default() })
     }
 
     /// The encoder.
@@ -124,6 +127,24 @@ impl Embedder {
     /// # Errors
     /// [`EngineError::Busy`] if too much is waiting, or the encoder's errors.
     pub async fn embed(&self, input: &EncoderInput, options: EmbedOptions) -> Result<Encoded, EngineError> {
+        let key = QueryKey::of(input, options);
+        if let Some(kept) = key.as_ref().and_then(|key| self.cache.get(key)) {
+            return Ok(kept);
+        }
+        let encoded = self.embed_anew(input, options).await?;
+        if let Some(key) = key {
+            self.cache.keep(key, &encoded);
+        }
+        Ok(encoded)
+    }
+
+    /// Inputs of [`Embedder::embed`] whose rows were kept from before, and those that were encoded.
+    #[must_use]
+    pub fn cache_counts(&self) -> (u64, u64) {
+        self.cache.counts()
+    }
+
+    async fn embed_anew(&self, input: &EncoderInput, options: EmbedOptions) -> Result<Encoded, EngineError> {
         let parts = self.prepare(input, options)?;
         let reply = self.batcher.try_submit(&parts, options.per_residue)?;
         let outcome = reply.await.map_err(|_| EngineError::WorkerLost)?;

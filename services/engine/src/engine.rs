@@ -1,14 +1,19 @@
 //! The engine: loaded encoders, open collections and limits, wired by a binary and shared by every caller.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use protext_core::card::Calibration;
-use protext_core::{Fingerprint, HomologyCalibration, LongPolicy, Modality, ResiduePolicy, Space};
-use protext_index::View;
+use protext_core::{
+    Fingerprint, HomologyCalibration, LanguageHead, LongPolicy, Modality, ResiduePolicy, Space,
+};
 
+use crate::collections::{Collections, OpenCollection, choose};
 use crate::embedder::Embedder;
 use crate::error::EngineError;
+use crate::perturbation::PerturbationPredictors;
+use crate::ppi::PpiPredictor;
+use crate::recall::RecallMonitor;
 use crate::target::Target;
 
 /// What one caller may ask for at once.
@@ -31,37 +36,17 @@ impl Default for Limits {
     }
 }
 
-/// Everything a request can use. Immutable once built.
+/// Everything a request can use. Encoders and limits stay as they were built; collections come and go.
 pub struct Engine {
     embedders: BTreeMap<String, Embedder>,
-    collections: BTreeMap<String, OpenCollection>,
-    calibrations: Vec<(Fingerprint, Calibration)>,
-    homology: Vec<(Fingerprint, HomologyCalibration)>,
+    collections: Collections,
+    recall: Option<RecallMonitor>,
+    calibrations: HashMap<Fingerprint, Calibration>,
+    homology: HashMap<Fingerprint, HomologyCalibration>,
+    ppi: Option<Arc<PpiPredictor>>,
+    language_heads: HashMap<Fingerprint, Box<dyn LanguageHead>>,
+    perturbation: PerturbationPredictors,
     limits: Limits,
-}
-
-/// A collection that can be searched.
-#[derive(Debug, Clone)]
-pub struct OpenCollection {
-    view: Arc<View>,
-    /// What it holds.
-    pub target: Target,
-}
-
-impl OpenCollection {
-    /// A state of a collection: what [`protext_index::Store::read`] gives, or a collection in memory.
-    #[must_use]
-    pub fn new(view: impl Into<View>) -> Self {
-        let view = view.into();
-        let target = Target::of(view.base());
-        Self { view: Arc::new(view), target }
-    }
-
-    /// Records and vectors. One request takes it once, so that all of its answer is of one state.
-    #[must_use]
-    pub fn view(&self) -> Arc<View> {
-        Arc::clone(&self.view)
-    }
 }
 
 impl Engine {
@@ -74,35 +59,95 @@ impl Engine {
     ) -> Self {
         let named = |embedder: Embedder| (embedder.encoder().id().to_owned(), embedder);
         let embedders = embedders.into_iter().map(named).collect();
-        Self { embedders, collections, calibrations: Vec::new(), homology: Vec::new(), limits }
+        Self {
+            embedders,
+            collections: Collections::new(collections),
+            recall: None,
+            calibrations: HashMap::new(),
+            homology: HashMap::new(),
+            ppi: None,
+            perturbation: PerturbationPredictors::default(),
+            language_heads: HashMap::new(),
+            limits,
+        }
+    }
+
+    /// Answers a share of the searches exactly, too, to estimate the recall of the others.
+    #[must_use]
+    pub fn with_recall(mut self, monitor: RecallMonitor) -> Self {
+        self.recall = Some(monitor);
+        self
+    }
+
+    /// The live estimate of recall, if one is kept.
+    #[must_use]
+    pub fn recall(&self) -> Option<&RecallMonitor> {
+        self.recall.as_ref()
     }
 
     /// Adds how cosines of a joint space become confidences.
     #[must_use]
     pub fn with_calibration(mut self, space: &Space, calibration: Calibration) -> Self {
-        self.calibrations.push((space.fingerprint, calibration));
+        self.calibrations.insert(space.fingerprint, calibration);
         self
     }
 
     /// How cosines of `space` become confidences, if that was measured.
     #[must_use]
     pub fn calibration(&self, space: &Space) -> Option<Calibration> {
-        let found = self.calibrations.iter().find(|(fingerprint, _)| *fingerprint == space.fingerprint);
-        found.map(|(_, calibration)| *calibration)
+        self.calibrations.get(&space.fingerprint).copied()
     }
 
     /// Adds what cosines between proteins of a space say about relatedness.
     #[must_use]
     pub fn with_homology(mut self, space: &Space, calibration: HomologyCalibration) -> Self {
-        self.homology.push((space.fingerprint, calibration));
+        self.homology.insert(space.fingerprint, calibration);
         self
     }
 
     /// What cosines between proteins of `space` say about relatedness, if that was measured.
     #[must_use]
     pub fn homology(&self, space: &Space) -> Option<&HomologyCalibration> {
-        let found = self.homology.iter().find(|(fingerprint, _)| *fingerprint == space.fingerprint);
-        found.map(|(_, calibration)| calibration)
+        self.homology.get(&space.fingerprint)
+    }
+
+    /// Adds the heads that predict what perturbing genes changes.
+    #[must_use]
+    pub fn with_perturbation(mut self, predictors: PerturbationPredictors) -> Self {
+        self.perturbation = predictors;
+        self
+    }
+
+    /// The heads that predict what perturbing genes changes; perhaps none.
+    #[must_use]
+    pub fn perturbation(&self) -> &PerturbationPredictors {
+        &self.perturbation
+    }
+
+    /// Adds the head that predicts interactions of proteins.
+    #[must_use]
+    pub fn with_ppi(mut self, predictor: PpiPredictor) -> Self {
+        self.ppi = Some(Arc::new(predictor));
+        self
+    }
+
+    /// The head that predicts interactions, if one is loaded.
+    #[must_use]
+    pub fn ppi(&self) -> Option<&Arc<PpiPredictor>> {
+        self.ppi.as_ref()
+    }
+
+    /// Adds a language head, for the encoder whose residues it reads.
+    #[must_use]
+    pub fn with_language_head(mut self, head: Box<dyn LanguageHead>) -> Self {
+        self.language_heads.insert(head.input_space().fingerprint, head);
+        self
+    }
+
+    /// The language head that reads residues of the encoder with this pooled space, if one is loaded.
+    #[must_use]
+    pub fn language_head(&self, space: &Space) -> Option<&dyn LanguageHead> {
+        self.language_heads.get(&space.fingerprint).map(|head| &**head)
     }
 
     /// Limits in force.
@@ -150,48 +195,36 @@ impl Engine {
         }
     }
 
-    /// Open collections by name.
+    /// Open collections by name, as they are now.
     #[must_use]
-    pub fn collections(&self) -> &BTreeMap<String, OpenCollection> {
-        &self.collections
+    pub fn collections(&self) -> Arc<BTreeMap<String, OpenCollection>> {
+        self.collections.now()
     }
 
     /// The collection called `name`; without a name the only one that holds `target`, and without either the only one
     /// there is, or the only one of proteins.
     ///
     /// # Errors
-    /// [`EngineError::UnknownCollection`], [`EngineError::OtherTarget`] or [`EngineError::NameACollection`].
+    /// [`EngineError::UnknownCollection`], [`EngineError::OtherTarget`], [`EngineError::NoSuchTarget`] or
+    /// [`EngineError::NameACollection`].
     pub fn collection(
         &self,
         name: Option<&str>,
         target: Option<Target>,
-    ) -> Result<(&str, &OpenCollection), EngineError> {
-        if let Some(name) = name {
-            let found = self.collections.get_key_value(name);
-            let (name, open) = found.ok_or_else(|| EngineError::UnknownCollection {
-                name: name.to_owned(),
-                known: self.names(|_| true),
-            })?;
-            return match target {
-                Some(wanted) if wanted != open.target => {
-                    Err(EngineError::OtherTarget { collection: name.clone(), holds: open.target, wanted })
-                }
-                _ => Ok((name, open)),
-            };
-        }
-        let only = if self.collections.len() == 1 { self.collections.values().next() } else { None };
-        let target = target.or(only.map(|open| open.target)).unwrap_or(Target::Proteins);
-        let holds_it = |open: &OpenCollection| open.target == target;
-        let mut fitting = self.collections.iter().filter(|(_, open)| holds_it(open));
-        match (fitting.next(), fitting.next()) {
-            (Some((name, open)), None) => Ok((name, open)),
-            (None, _) => Err(EngineError::NoSuchTarget { target, known: self.names(|_| true) }),
-            (Some(_), Some(_)) => Err(EngineError::NameACollection { target, known: self.names(holds_it) }),
-        }
+    ) -> Result<(String, OpenCollection), EngineError> {
+        choose(&self.collections.now(), name, target)
     }
 
-    fn names(&self, is_wanted: impl Fn(&OpenCollection) -> bool) -> String {
-        let wanted = self.collections.iter().filter(|(_, open)| is_wanted(open));
-        wanted.map(|(name, open)| format!("{name} ({})", open.target)).collect::<Vec<_>>().join(", ")
+    /// Lets requests find a collection.
+    ///
+    /// # Errors
+    /// [`EngineError::NameTaken`].
+    pub fn add_collection(&self, name: &str, open: OpenCollection) -> Result<(), EngineError> {
+        self.collections.insert(name, open)
+    }
+
+    /// Takes a collection from requests to come; those under way keep it until they are done.
+    pub(crate) fn take_collection(&self, name: &str) -> Option<OpenCollection> {
+        self.collections.remove(name)
     }
 }

@@ -7,27 +7,41 @@ pub mod align;
 pub mod annotate;
 pub mod batcher;
 pub mod cached_rows;
+pub mod cells;
+mod collections;
 mod embed_records;
 mod embedder;
 mod engine;
 mod error;
 pub mod eval;
+pub mod expression;
+pub mod genes;
+pub mod heads;
 pub mod input;
+pub mod library;
 pub mod m8;
+pub mod map;
 pub mod output;
+pub mod perturbation;
+pub mod ppi;
 mod program;
+mod query_cache;
+pub mod recall;
+pub mod records;
 pub mod rerank;
 pub mod search;
 pub mod split;
 mod target;
+pub mod variants;
 
-pub use batcher::{Batcher, BatcherSettings};
+pub use batcher::{Batcher, BatcherCounts, BatcherSettings};
+pub use collections::OpenCollection;
 pub use embed_records::{
     EmbedRecordsSettings, EmbeddedRecord, FailedRecord, FailureReason, RecordsSummary, embed_records,
 };
 pub use embedder::{EmbedOptions, Embedder, Pending};
-pub use engine::{Engine, Limits, OpenCollection};
-pub use error::EngineError;
+pub use engine::{Engine, Limits};
+pub use error::{BadRecord, EngineError};
 /// Rows kept on disk.
 pub use protext_rows as row_cache;
 pub use target::{Target, UnknownTarget};

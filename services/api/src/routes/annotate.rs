@@ -7,15 +7,19 @@ use futures_util::future::join_all;
 use protext_core::{LongReport, ResidueNotes};
 use protext_engine::annotate::{AnnotateAnswer, AnnotateRequest, Annotation, annotate};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::query::{QueryBody, check_count};
-use crate::error::{Problem, ProblemKind};
-use crate::server::AppState;
+use super::query::{QueryBody, all_or_problems, check_count};
+use crate::body::ReadBody;
+use crate::error::Problem;
+use crate::openapi::schemas;
+use crate::state::AppState;
 
 /// The fields of one query at the top, or `queries`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Body {
+#[schema(as = AnnotateBody)]
+pub(crate) struct Body {
     #[serde(default)]
     sequence: Option<String>,
     #[serde(default)]
@@ -26,34 +30,54 @@ struct Body {
     vector: Option<Vec<f32>>,
     #[serde(default)]
     queries: Option<Vec<QueryBody>>,
+    /// Annotations of each query.
     #[serde(default = "default_k")]
+    #[schema(minimum = 1, default = 5)]
     k: usize,
     /// Collection of texts, when there are several.
     #[serde(default)]
     collection: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Answer<'a> {
+/// Annotations of one query.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AnnotateAnswer)]
+pub(crate) struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     query: Option<&'a str>,
     collection: &'a str,
     n_texts: usize,
+    #[schema(value_type = schemas::Space)]
     space: &'a protext_core::Space,
     annotations: Vec<Line<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schemas::LongReport)]
     long: Option<LongReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schemas::ResidueNotes)]
     residues: Option<ResidueNotes>,
 }
 
-#[derive(Serialize)]
-struct Answers<'a> {
+/// Annotations of many queries.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AnnotateAnswers)]
+pub(crate) struct Answers<'a> {
     results: Vec<Answer<'a>>,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
+/// The answer to one query, or to many.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = AnnotateAnswerOrAnswers)]
+pub(crate) enum Either<'a> {
+    One(Answer<'a>),
+    Many(Answers<'a>),
+}
+
+/// One annotation.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Annotation)]
+pub(crate) struct Line<'a> {
     rank: usize,
     id: &'a str,
     name: &'a str,
@@ -70,38 +94,32 @@ fn default_k() -> usize {
     5
 }
 
-pub(super) async fn post(
-    state: web::Data<AppState>,
-    body: Result<web::Bytes, actix_web::Error>,
-) -> Result<HttpResponse, Problem> {
-    let body = body.map_err(|_| Problem::body_too_large(state.max_body_bytes))?;
-    let body: Body = serde_json::from_slice(&body)
-        .map_err(|error| Problem::new(ProblemKind::Malformed, format!("body: {error}")))?;
-    let Body { sequence, gene, id, vector, queries, k, collection } = body;
+/// Says what proteins do: texts of a collection, ranked, each with its source and a calibrated confidence.
+///
+/// One query is answered by `annotations`, `queries` by `results` in their order.
+#[utoipa::path(post, path = "/v1/annotate", tag = "search",
+    request_body(content = Body, example = json!({"id": "Q3Z7U4", "k": 3})),
+    responses((status = 200, description = "Annotations", body = Either<'_>)))]
+pub(crate) async fn post(state: web::Data<AppState>, body: ReadBody) -> Result<HttpResponse, Problem> {
+    let Body { sequence, gene, id, vector, queries, k, collection } = body.json()?;
     let top = QueryBody { sequence, gene, id, vector, ..QueryBody::default() };
     let is_single = queries.is_none();
     let queries = top.or_many(queries)?;
     check_count(state.engine.limits(), k, queries.len())?;
-    let mut named = Vec::with_capacity(queries.len());
-    let mut requests = Vec::with_capacity(queries.len());
-    for (index, query) in queries.into_iter().enumerate() {
-        named.push(query.name.clone().or_else(|| query.id.clone()));
-        let query = query.into_query().map_err(|problem| problem.in_record(index + 1))?;
-        requests.push(AnnotateRequest { query, collection: collection.clone(), k });
-    }
-    let answers = join_all(requests.into_iter().map(|one| annotate(&state.engine, one))).await;
-    let answers = answers.into_iter().enumerate().map(|(index, answer)| {
-        let problem = |error| Problem::from(error);
-        answer.map_err(|error| if is_single { problem(error) } else { problem(error).in_record(index + 1) })
-    });
-    let answers: Vec<AnnotateAnswer> = answers.collect::<Result<_, _>>()?;
+    let named: Vec<Option<String>> =
+        queries.iter().map(|query| query.name.clone().or_else(|| query.id.clone())).collect();
+    let queries = QueryBody::into_queries(queries, is_single)?;
+    let requests =
+        queries.into_iter().map(|query| AnnotateRequest { query, collection: collection.clone(), k });
+    let answers = join_all(requests.map(|one| annotate(&state.engine, one)));
+    let answers = state.within_deadline(async { all_or_problems(answers.await, is_single) }).await?;
     let mut results: Vec<Answer<'_>> =
         answers.iter().zip(&named).map(|(answer, name)| on_wire(answer, name.as_deref())).collect();
-    Ok(if is_single {
-        HttpResponse::Ok().json(results.swap_remove(0))
+    Ok(HttpResponse::Ok().json(if is_single {
+        Either::One(results.swap_remove(0))
     } else {
-        HttpResponse::Ok().json(Answers { results })
-    })
+        Either::Many(Answers { results })
+    }))
 }
 
 fn on_wire<'a>(answer: &'a AnnotateAnswer, query: Option<&'a str>) -> Answer<'a> {

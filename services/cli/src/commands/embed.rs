@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 use protext_core::{LongPolicy, LongReport, Modality, ResiduePolicy, RowKind, Space};
+use protext_engine::cells::embed_cells;
+use protext_engine::expression::Expression;
 use protext_engine::input::{Duplicates, InputError, InputOptions, Source, open};
 use protext_engine::output::{OutputFormat, OutputOptions, OutputRow, VectorMetadata, VectorWriter, create};
 use protext_engine::{
@@ -16,6 +18,7 @@ use protext_engine::{
     embed_records,
 };
 
+use super::gene_heads::GeneTableArgs;
 use crate::fault::UsageError;
 use crate::wiring::{self, ModelArgs};
 use crate::{interrupt, progress};
@@ -25,11 +28,18 @@ use crate::{interrupt, progress};
     protext embed a.fasta b.fasta -o vectors.h5 --keep-going\n  \
     zcat big.fasta.gz | protext embed - -o vectors.npz --space joint\n  \
     protext embed proteins.tsv -o residues.h5 --per-residue\n  \
+    protext embed --cells cells.h5ad -o cells.parquet\n  \
     protext embed --encoder text-embedding-3-large texts.tsv -o texts.parquet   (paid for; see docs/API.md)")]
 pub(crate) struct Args {
     /// FASTA, TSV, CSV, JSON lines or Parquet, plain or gzip; - for standard input.
-    #[arg(required = true)]
+    #[arg(required_unless_present = "cells")]
     inputs: Vec<PathBuf>,
+    /// Expression of named genes instead (TSV, CSV, Parquet, .h5ad; a cell a row): each cell becomes the mean of its genes'
+    /// text vectors, weighted by expression.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["inputs", "per_residue"])]
+    cells: Option<PathBuf>,
+    #[command(flatten)]
+    genes: GeneTableArgs,
     /// Where the vectors go; the ending tells the format (.parquet, .h5, .npz, .jsonl).
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -69,6 +79,9 @@ pub(crate) struct RecordArgs {
     /// Keep the first record of each id instead of refusing further ones.
     #[arg(long)]
     pub(crate) keep_first: bool,
+    /// Read every column: collections keep them all. Set by commands, not on the command line.
+    #[arg(skip)]
+    pub(crate) keep_all: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -90,6 +103,17 @@ pub(crate) enum LongArg {
     Window,
     Truncate,
     Reject,
+}
+
+impl From<FormatArg> for OutputFormat {
+    fn from(arg: FormatArg) -> Self {
+        match arg {
+            FormatArg::Parquet => OutputFormat::Parquet,
+            FormatArg::Hdf5 => OutputFormat::Hdf5,
+            FormatArg::Npz => OutputFormat::Npz,
+            FormatArg::Jsonl => OutputFormat::JsonLines,
+        }
+    }
 }
 
 impl From<LongArg> for LongPolicy {
@@ -119,11 +143,14 @@ impl RecordArgs {
 
     pub(crate) fn input_options(&self, modality: Modality) -> InputOptions {
         let duplicates = if self.keep_first { Duplicates::KeepFirst } else { Duplicates::Refuse };
-        InputOptions { duplicates, ..InputOptions::new(modality) }
+        InputOptions { duplicates, keep_all: self.keep_all, ..InputOptions::new(modality) }
     }
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(cells) = &args.cells {
+        return embed_cells_of(cells, &args);
+    }
     if args.per_residue && args.space == SpaceArg::Joint {
         let message = "--per-residue gives rows of the encoder; leave --space joint out";
         return Err(UsageError(message.to_owned()).into());
@@ -159,6 +186,43 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     eprintln!("{path}: {n} records, {} dimensions, {} ({rate:.0} residues/s)", space.dim, written.format);
     notes.tell();
     failed.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Cells by their genes; genes that could not be used are counted, the first few with the reason.
+fn embed_cells_of(path: &Path, args: &Args) -> anyhow::Result<ExitCode> {
+    let table = args.genes.open()?;
+    let expression = Expression::read(path, None)?;
+    let found = embed_cells(&table, &expression)
+        .map_err(|error| UsageError(format!("{}: {error}", path.display())))?;
+    let options = OutputOptions {
+        format: args.format.map(OutputFormat::from),
+        dim: found.space.dim,
+        overwrite: args.overwrite,
+        metadata: VectorMetadata {
+            encoder: Some(table.origin().text_encoder.clone()),
+            space: Some(found.space.name.clone()),
+            fingerprint: Some(found.space.fingerprint.to_string()),
+            pooling: Some("mean of gene text vectors weighted by expression".to_owned()),
+            protext_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        },
+        ..OutputOptions::default()
+    };
+    let mut writer = create(&args.output, &options)?;
+    for (id, vector) in expression.ids.iter().zip(&found.vectors) {
+        writer.push(&OutputRow { id, vector: vector.as_slice(), residues: None })?;
+    }
+    let written = writer.finish()?;
+    let (n, n_genes, file) = (written.n_records, found.n_genes, written.path.display());
+    eprintln!("{file}: {n} cells by {n_genes} genes, {} dimensions, {}", found.space.dim, written.format);
+    if !found.left_out.is_empty() {
+        eprintln!(
+            "{} genes of {} could not be used and are left out:",
+            found.left_out.len(),
+            expression.genes.len()
+        );
+        found.left_out.iter().take(5).for_each(|(_, error)| eprintln!("  {error}"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -224,12 +288,7 @@ fn output_options(args: &Args, embedder: &Embedder, space: &Space) -> OutputOpti
     let pooling =
         if args.space == SpaceArg::Joint { "projection of layer statistics, unit norm" } else { pooling };
     OutputOptions {
-        format: args.format.map(|format| match format {
-            FormatArg::Parquet => OutputFormat::Parquet,
-            FormatArg::Hdf5 => OutputFormat::Hdf5,
-            FormatArg::Npz => OutputFormat::Npz,
-            FormatArg::Jsonl => OutputFormat::JsonLines,
-        }),
+        format: args.format.map(OutputFormat::from),
         dim: space.dim,
         per_residue: args.per_residue,
         overwrite: args.overwrite,

@@ -1,16 +1,18 @@
 //! `protext index`: collections on disk.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use clap::Subcommand;
 use protext_core::JointVector;
-use protext_engine::input::Payload;
+use protext_engine::input::{Payload, read_taxonomy};
 use protext_engine::{EmbeddedRecord, Embedder, Target};
 use protext_index::store::verify_logs;
 use protext_index::{
-    Collection, CollectionBuilder, HnswParams, IndexKind, OpenOptions, Record, Store, inspect, verify,
+    Collection, CollectionBuilder, HnswParams, IndexKind, OpenOptions, Record, Store, Taxonomy, inspect,
+    verify,
 };
 
 use super::embed::{FailedFile, RecordArgs, embed_file, output_space};
@@ -88,6 +90,9 @@ pub(crate) struct BuildArgs {
     /// Candidates kept while the graph is built.
     #[arg(long, default_value_t = 200)]
     ef_construction: usize,
+    /// The NCBI taxonomy, for filters such as `taxon under 7711`: nodes.dmp of the taxdump archive, plain or gzip.
+    #[arg(long, value_name = "FILE")]
+    taxonomy: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -111,6 +116,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
+    let taxonomy = args.taxonomy.as_deref().map(read_taxonomy).transpose()?;
     let embedder =
         wiring::start_embedder(&args.model.for_modality(args.target.modality(), &args.text_encoder), true)?;
     let (id, modality) = (embedder.encoder().id(), embedder.encoder().modality());
@@ -128,7 +134,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     };
     let mut failed =
         FailedFile::new(args.records.failed.clone().unwrap_or(args.output.with_extension("failed.tsv")));
-    let plan = CollectionPlan { target: args.target, kind };
+    let plan = CollectionPlan { target: args.target, kind, taxonomy };
     let collection =
         build_collection(&embedder, &args.input, &args.records, plan, interrupt::flag()?, &mut failed)?;
     collection.save(&args.output)?;
@@ -139,10 +145,12 @@ fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// What a collection is to be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct CollectionPlan {
     pub(crate) target: Target,
     pub(crate) kind: IndexKind,
+    /// Kept with the records, for filters.
+    pub(crate) taxonomy: Option<Taxonomy>,
 }
 
 /// Embeds `input` and indexes it.
@@ -160,6 +168,10 @@ pub(crate) fn build_collection(
     }
     builder.set_metadata("encoder", embedder.encoder().id());
     plan.target.mark(&mut builder);
+    if let Some(taxonomy) = plan.taxonomy {
+        builder.set_taxonomy(taxonomy);
+    }
+    let records = &RecordArgs { keep_all: true, ..records.clone() };
     let settings = records.settings(embedder.encoder().modality(), false, true);
     let source = input.file_name().map(|name| name.to_string_lossy().into_owned());
     embed_file(embedder, input, records, &settings, stop, |outcome| match outcome {
@@ -183,6 +195,15 @@ pub(crate) fn record_of(embedded: EmbeddedRecord, source: Option<&str>) -> (Reco
         Payload::Sequence(_) => (u32::try_from(content.len()).unwrap_or(u32::MAX), Some(content), None),
         Payload::Text(_) => (0, None, Some(content)),
     };
+    // A column of a name that every record has says nothing more, save where the record comes from.
+    let mut fields: BTreeMap<String, String> = record
+        .metadata
+        .into_iter()
+        .rev()
+        .map(|(name, value)| (name.trim().to_ascii_lowercase(), value))
+        .collect();
+    let own_source = fields.remove("source");
+    fields.retain(|name, _| !Record::has_field_of_its_own(name));
     let record = Record {
         id: record.id,
         description: record.description,
@@ -192,7 +213,8 @@ pub(crate) fn record_of(embedded: EmbeddedRecord, source: Option<&str>) -> (Reco
         length,
         sequence,
         text,
-        source: source.map(str::to_owned),
+        source: own_source.or_else(|| source.map(str::to_owned)),
+        fields,
     };
     (record, joint)
 }

@@ -83,25 +83,19 @@ pub(crate) fn add(args: &AddArgs) -> anyhow::Result<ExitCode> {
     }
     ensure_same_spaces(&view, embedder.joint_spaces())?;
     let source = args.input.file_name().map(|name| name.to_string_lossy().into_owned());
+    let records = RecordArgs { keep_all: true, ..args.records.clone() };
     let failures = args.records.failed.clone().unwrap_or(args.folder.with_extension("failed.tsv"));
     let mut failed = FailedFile::new(failures);
     let settings = args.records.settings(embedder.encoder().modality(), false, true);
     let (mut batch, mut total) = (Vec::with_capacity(BATCH_RECORDS), WriteReport::default());
-    embed_file(
-        &embedder,
-        &args.input,
-        &args.records,
-        &settings,
-        interrupt::flag()?,
-        |outcome| match outcome {
-            Ok(embedded) => {
-                let (record, vectors) = record_of(embedded, source.as_deref());
-                batch.push(Upsert { record, vectors });
-                if batch.len() == BATCH_RECORDS { write(&store, &mut batch, &mut total) } else { Ok(()) }
-            }
-            Err(failure) => failed.keep_or_fail(failure, args.records.keep_going),
-        },
-    )?;
+    embed_file(&embedder, &args.input, &records, &settings, interrupt::flag()?, |outcome| match outcome {
+        Ok(embedded) => {
+            let (record, vectors) = record_of(embedded, source.as_deref());
+            batch.push(Upsert { record, vectors });
+            if batch.len() == BATCH_RECORDS { write(&store, &mut batch, &mut total) } else { Ok(()) }
+        }
+        Err(failure) => failed.keep_or_fail(failure, args.records.keep_going),
+    })?;
     write(&store, &mut batch, &mut total)?;
     failed.finish()?;
     let (folder, n) = (args.folder.display(), store.view().len());
@@ -235,17 +229,21 @@ fn export_vectors(view: &View, args: &ExportArgs) -> anyhow::Result<u64> {
     let mut writer = create(&args.output, &options)?;
     for entry in view.entries() {
         let vector = entry.vector(position)?;
-        writer.push(&OutputRow { id: &entry.record().id, vector: vector.as_slice(), residues: None })?;
+        writer.push(&OutputRow { id: &entry.record()?.id, vector: vector.as_slice(), residues: None })?;
     }
     Ok(writer.finish()?.n_records)
 }
 
 fn export_fasta(view: &View, args: &ExportArgs) -> anyhow::Result<u64> {
-    if let Some(entry) = view.entries().find(|entry| entry.record().sequence.is_none()) {
-        let id = &entry.record().id;
-        let message =
-            format!("record {id:?} keeps no sequence; export vectors instead (.parquet, .h5, .npz, .jsonl)");
-        return Err(UsageError(message).into());
+    for entry in view.entries() {
+        let record = entry.record()?;
+        if record.sequence.is_none() {
+            let id = &record.id;
+            let message = format!(
+                "record {id:?} keeps no sequence; export vectors instead (.parquet, .h5, .npz, .jsonl)"
+            );
+            return Err(UsageError(message).into());
+        }
     }
     if args.output.exists() && !args.overwrite {
         let message = format!("{} exists; name another file, or add --overwrite", args.output.display());
@@ -264,7 +262,7 @@ fn write_fasta(view: &View, path: &Path) -> std::io::Result<u64> {
     let mut to = BufWriter::new(File::create(path)?);
     let mut n_written = 0;
     for entry in view.entries() {
-        let record = entry.record();
+        let record = entry.record().map_err(std::io::Error::other)?;
         let description = record.description.replace(['\n', '\r'], " ");
         writeln!(to, "{}", format!(">{} {description}", record.id).trim_end())?;
         for line in record.sequence.as_deref().unwrap_or_default().as_bytes().chunks(FASTA_WIDTH) {

@@ -6,17 +6,24 @@ mod demo;
 mod doctor;
 pub(crate) mod embed;
 mod eval;
+mod feature_rows;
+mod gene_heads;
 mod health;
 pub(crate) mod index;
 mod index_write;
+mod keys;
 mod models;
 mod pair_rows;
+mod perturb;
+mod ppi;
+pub(crate) mod ppi_model;
 mod row_source;
 mod runtime;
 mod search;
 mod serve;
 mod texts;
 mod train;
+mod variants;
 
 use std::process::ExitCode;
 
@@ -32,6 +39,12 @@ pub(crate) enum Command {
     Search(search::Args),
     /// Say what proteins do, as ranked texts.
     Annotate(annotate::Args),
+    /// Say what perturbing a gene changes.
+    Perturb(perturb::Args),
+    /// Say whether proteins interact: pairs, one against all, or all against all.
+    Ppi(ppi::Args),
+    /// Score mutants of proteins: masked and wild-type marginals, embedding shift; scans as heat maps.
+    Variants(variants::Args),
     /// Build and check collections on disk.
     #[command(subcommand)]
     Index(index::Args),
@@ -45,6 +58,9 @@ pub(crate) enum Command {
     Doctor(doctor::Args),
     /// Ask a running service whether it is ready; exit code 0 if so.
     Health(health::Args),
+    /// Keys of the service: make, list, revoke.
+    #[command(subcommand)]
+    Keys(keys::Args),
     /// Measure quality on labelled data.
     #[command(subcommand)]
     Eval(eval::Args),
@@ -68,11 +84,15 @@ impl Command {
             Command::Embed(args) => embed::run(args),
             Command::Search(args) => search::run(args),
             Command::Annotate(args) => annotate::run(args),
+            Command::Perturb(args) => perturb::run(args),
+            Command::Ppi(args) => ppi::run(args),
+            Command::Variants(args) => variants::run(args),
             Command::Index(args) => index::run(args),
             Command::Models(args) => models::run(args),
             Command::Runtime(args) => runtime::run(args),
             Command::Doctor(args) => doctor::run(args),
             Command::Health(args) => health::run(args),
+            Command::Keys(args) => keys::run(args),
             Command::Eval(args) => eval::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Train(args) => train::run(args),

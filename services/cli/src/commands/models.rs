@@ -10,7 +10,7 @@ use protext_core::card::{CardData, ProjectionCard};
 use protext_core::{Modality, RowKind};
 use protext_onnx::projection_widths;
 use protext_registry::cache::sha256_of;
-use protext_registry::convert::{ConvertRequest, GraphOptions, convert};
+use protext_registry::convert::{ConvertRequest, GraphOptions, convert, convert_language_head};
 use protext_registry::{Cache, Manifest, Registry};
 
 use crate::fault::UsageError;
@@ -94,6 +94,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             let converted = convert(&request)?;
             let (family, dim, layers) = (converted.family, converted.dim, converted.n_layers);
             println!("{}: {family}, {dim} dimensions, {layers} layers", converted.model.display());
+            let head = converted.model.with_extension("lm_head.onnx");
+            if let Some(head) = convert_language_head(&request, &head)? {
+                println!("{}: the checkpoint's language head", head.display());
+            }
         }
         Args::Import { adapter, encoder, unit_rows, source, output } => {
             let card = import(&adapter, &encoder, unit_rows, source, &output)?;

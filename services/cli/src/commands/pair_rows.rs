@@ -80,7 +80,7 @@ impl PairArgs {
 
     fn read_table(&self, path: &Path, files: &RowFiles, several_texts: bool) -> anyhow::Result<PairTable> {
         let sequences =
-            if self.sequences.is_empty() { self.find_sequences() } else { self.sequences.clone() };
+            if self.sequences.is_empty() { find_sequences(&self.data) } else { self.sequences.clone() };
         let without_sequence = files.protein.is_some();
         let mut table = PairTable::read(path, &PairOptions { sequences, without_sequence, several_texts })?;
         for (n, why) in [
@@ -96,24 +96,6 @@ impl PairArgs {
             file.keep_known(path, &mut table.pairs)?;
         }
         Ok(table)
-    }
-
-    /// Tables of proteins beside the pairs, or in the shared data.
-    fn find_sequences(&self) -> Vec<PathBuf> {
-        let beside = self.data.parent().map(|folder| folder.join("../proteins"));
-        let shared =
-            std::env::var_os("PROTEXT_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from);
-        for folder in beside.into_iter().chain([shared.join("data/proteins")]) {
-            let entries =
-                std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
-            let is_proteins = |path: &PathBuf| path.to_string_lossy().ends_with("_swissprot.tsv.gz");
-            let mut found: Vec<PathBuf> = entries.filter(is_proteins).collect();
-            found.sort();
-            if !found.is_empty() {
-                return found;
-            }
-        }
-        Vec::new()
     }
 
     fn model(&self, encoder: &str) -> ModelArgs {
@@ -140,4 +122,20 @@ impl PairArgs {
 /// Equal numbers for equal sequences, or for equal accessions where no sequence is known.
 pub(crate) fn sequence_or_accession(pair: &TextPair) -> &str {
     if pair.sequence.is_empty() { &pair.accession } else { &pair.sequence }
+}
+
+/// Tables of proteins beside the pairs, or in the shared data.
+pub(crate) fn find_sequences(data: &Path) -> Vec<PathBuf> {
+    let beside = data.parent().map(|folder| folder.join("../proteins"));
+    let shared = std::env::var_os("PROTEXT_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from);
+    for folder in beside.into_iter().chain([shared.join("data/proteins")]) {
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let is_proteins = |path: &PathBuf| path.to_string_lossy().ends_with("_swissprot.tsv.gz");
+        let mut found: Vec<PathBuf> = entries.filter(is_proteins).collect();
+        found.sort();
+        if !found.is_empty() {
+            return found;
+        }
+    }
+    Vec::new()
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use ndarray::{Array2, ArrayView1};
 use protext_core::card::CardRows;
-use protext_core::{Fingerprint, LongPolicy, Modality, ResiduePolicy, RowKind, Space};
+use protext_core::{
+    FeatureCard, FeatureKind, Fingerprint, LongPolicy, Modality, ResiduePolicy, RowKind, Space,
+};
 use protext_engine::cached_rows::{NamedContent, RowsError, rows_of};
 use protext_engine::eval::TextPair;
 use protext_engine::input::Payload;
@@ -103,6 +105,25 @@ impl RowFile {
             self.modality,
         ))
         .into())
+    }
+
+    /// What it holds, for the card of a head.
+    pub(crate) fn feature_card(&self) -> FeatureCard {
+        let (encoder, space) = (self.encoder.clone(), self.space.clone());
+        FeatureCard { kind: FeatureKind::File, modality: self.modality, encoder, space }
+    }
+
+    /// Rows of `pairs`, `[n, dim]`; one that is not here is named.
+    pub(crate) fn rows_by_id(&self, pairs: &[&TextPair]) -> anyhow::Result<Array2<f32>> {
+        let missing: Vec<_> =
+            pairs.iter().filter(|pair| !self.places.contains_key(&pair.accession)).collect();
+        if let Some(first) = missing.first() {
+            let (n, id, path) = (missing.len(), &first.accession, self.path.display());
+            return Err(
+                UsageError(format!("{path}: {n} records have no row, {id} the first; add them")).into()
+            );
+        }
+        self.rows(pairs)
     }
 
     /// Rows of `pairs`, `[n, dim]`.

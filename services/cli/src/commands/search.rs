@@ -12,7 +12,7 @@ use protext_engine::input::{InputOptions, Source, open};
 use protext_engine::m8::{M8_COLUMNS, m8_lines};
 use protext_engine::search::{Query, SearchAnswer, SearchRequest, search};
 use protext_engine::{Engine, Limits, OpenCollection, Target};
-use protext_index::{OpenOptions, Store};
+use protext_index::{Filter, Keywords, OpenOptions, Store};
 
 use super::pair_rows::DEFAULT_TEXT_ENCODER;
 use crate::fault::UsageError;
@@ -24,11 +24,13 @@ use crate::wiring::{self, ModelArgs};
     protext search --id P69905 --index proteome.index\n  \
     protext search --text \"copper transport across membranes\" --gene HBA1 --index proteome.index\n  \
     protext search query.fasta --index go.index -k 3\n  \
-    protext search --id P69905 --index proteome.index --index go.index --target texts\n\n\
+    protext search --id P69905 --index proteome.index --index go.index --target texts\n  \
+    protext search --keywords \"alcohol dehydrogenase\" --index proteome.index\n  \
+    protext search query.fasta --index proteome.index --filter 'taxon under 7711 and length between 100 and 500'\n\n\
     An id or gene is looked for in the searched collection first, then in the others that are open.")]
 pub(crate) struct Args {
     /// Queries: FASTA, TSV, CSV, JSON lines or Parquet, plain or gzip; - for standard input.
-    #[arg(required_unless_present_any = ["id", "text", "gene"])]
+    #[arg(required_unless_present_any = ["id", "text", "gene", "keywords"])]
     input: Option<PathBuf>,
     /// A record of any open collection as the query; may be given several times.
     #[arg(long, value_name = "ID")]
@@ -39,6 +41,13 @@ pub(crate) struct Args {
     /// A gene symbol of any open collection as the query; may be given several times.
     #[arg(long, value_name = "SYMBOL")]
     gene: Vec<String>,
+    /// Words to look for in genes, descriptions and texts: alone, or beside each other query, when both rankings are
+    /// fused.
+    #[arg(long, value_name = "WORDS")]
+    keywords: Option<String>,
+    /// Only records for which this holds, such as 'organism = "Homo sapiens" and length < 500' (docs/API.md).
+    #[arg(long, value_name = "EXPR")]
+    filter: Option<String>,
     /// Text encoder, for --text.
     #[arg(long, value_name = "ID", default_value = DEFAULT_TEXT_ENCODER)]
     text_encoder: String,
@@ -77,7 +86,7 @@ enum FormatArg {
     Json,
 }
 
-const TSV_COLUMNS: [&str; 11] = [
+const TSV_COLUMNS: [&str; 13] = [
     "query",
     "rank",
     "target",
@@ -89,12 +98,16 @@ const TSV_COLUMNS: [&str; 11] = [
     "text",
     "probability",
     "expected_false_hits",
+    "taxon",
+    "keyword_score",
 ];
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.k == 0 {
         return Err(UsageError("-k is 0, but must be at least 1".to_owned()).into());
     }
+    let filter = args.filter.as_deref().map(Filter::parse).transpose()?.map(Arc::new);
+    let keywords = args.keywords.as_deref().map(Keywords::parse).transpose()?;
     let collections = open_collections(&args.index)?;
     let mut embedders = Vec::new();
     if args.input.is_some() {
@@ -114,6 +127,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let answer = query.and_then(|(name, query)| {
             let request = SearchRequest {
                 query,
+                keywords: keywords.clone(),
+                filter: filter.clone(),
                 collection: None,
                 target: args.target,
                 k: args.k,
@@ -159,16 +174,20 @@ pub(crate) fn open_collections(folders: &[PathBuf]) -> anyhow::Result<BTreeMap<S
     Ok(open)
 }
 
-type NamedQuery = anyhow::Result<(String, Query)>;
+pub(super) type NamedQuery = anyhow::Result<(String, Query)>;
+/// A query by its name; none where keywords alone are asked for.
+type NamedSearch = anyhow::Result<(String, Option<Query>)>;
 
-fn queries(args: &Args) -> anyhow::Result<Box<dyn Iterator<Item = NamedQuery>>> {
+fn queries(args: &Args) -> anyhow::Result<Box<dyn Iterator<Item = NamedSearch>>> {
     let ids = args.id.iter().map(|id| (id.clone(), Query::Id(id.clone())));
     let genes = args.gene.iter().map(|symbol| (symbol.clone(), Query::Gene(symbol.clone())));
     let texts = args.text.iter().map(|text| (text.clone(), Query::Text(text.clone())));
     let named: Vec<NamedQuery> = ids.chain(genes).chain(texts).map(Ok).collect();
-    match &args.input {
-        None => Ok(Box::new(named.into_iter())),
-        Some(input) => Ok(Box::new(named.into_iter().chain(sequences(input)?))),
+    let some = |query: NamedQuery| query.map(|(name, query)| (name, Some(query)));
+    match (&args.input, &args.keywords) {
+        (None, Some(words)) if named.is_empty() => Ok(Box::new(std::iter::once(Ok((words.clone(), None))))),
+        (None, _) => Ok(Box::new(named.into_iter().map(some))),
+        (Some(input), _) => Ok(Box::new(named.into_iter().chain(sequences(input)?).map(some))),
     }
 }
 
@@ -213,14 +232,17 @@ fn write_answer(
                     (record.gene.as_deref().unwrap_or(""), record.organism.as_deref().unwrap_or(""));
                 let (rank, id, length, description) =
                     (hit.rank, &record.id, record.length, &record.description);
-                let (cosine, text) = (hit.cosine, record.text.as_deref().unwrap_or(""));
+                let cosine = hit.cosine.map_or_else(String::new, |cosine| format!("{cosine:.4}"));
+                let keyword_score = hit.keyword_score.map_or_else(String::new, |score| score.to_string());
+                let taxon = record.taxon_id.map_or_else(String::new, |taxon| taxon.to_string());
+                let text = record.text.as_deref().unwrap_or("");
                 let (probability, false_hits) = hit.homology.map_or_else(Default::default, |known| {
                     (format!("{:.3}", known.probability), format!("{:.2e}", known.expected_false_hits))
                 });
                 writeln!(
                     out,
-                    "{name}\t{rank}\t{id}\t{cosine:.4}\t{length}\t{gene}\t{organism}\t{description}\t{text}\t\
-                     {probability}\t{false_hits}"
+                    "{name}\t{rank}\t{id}\t{cosine}\t{length}\t{gene}\t{organism}\t{description}\t{text}\t\
+                     {probability}\t{false_hits}\t{taxon}\t{keyword_score}"
                 )?;
             }
         }
@@ -231,7 +253,8 @@ fn write_answer(
                     "probability": hit.homology.map(|known| known.probability),
                     "expected_false_hits": hit.homology.map(|known| known.expected_false_hits), "rerank_score": hit.rerank_score, "description": hit.record.description,
                     "organism": hit.record.organism, "gene": hit.record.gene, "length": hit.record.length,
-                    "text": hit.record.text,
+                    "text": hit.record.text, "taxon_id": hit.record.taxon_id, "source": hit.record.source,
+                    "fields": hit.record.fields, "keyword_score": hit.keyword_score, "fused_score": hit.fused_score,
                 })
             });
             let hits: Vec<_> = hits.collect();

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-const N_ROUNDS: usize = 1_000;
+pub(super) const N_ROUNDS: usize = 1_000;
 const SEED: u64 = 20_261_121;
 
 /// A mean and its 95% interval.
@@ -19,8 +19,15 @@ pub struct Interval {
     pub high: f64,
 }
 
+/// `mean [low, high]`, to three decimals.
+impl std::fmt::Display for Interval {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.3} [{:.3}, {:.3}]", self.mean, self.low, self.high)
+    }
+}
+
 /// Mean of `values` with its interval; `groups[i]` is the group of query `i`. Values are not empty.
-pub(super) fn interval(values: &[f64], groups: &[usize]) -> Interval {
+pub(in crate::eval) fn interval(values: &[f64], groups: &[usize]) -> Interval {
     let n_groups = groups.iter().max().map_or(0, |last| last + 1);
     let (mut sums, mut counts) = (vec![0.0; n_groups], vec![0_u32; n_groups]);
     for (&value, &group) in values.iter().zip(groups) {
@@ -28,7 +35,7 @@ pub(super) fn interval(values: &[f64], groups: &[usize]) -> Interval {
         counts[group] += 1;
     }
     let present: Vec<usize> = (0..n_groups).filter(|&group| counts[group] > 0).collect();
-    let mut random = SplitMix64(SEED);
+    let mut random = SplitMix64::seeded();
     let mut means: Vec<f64> = (0..N_ROUNDS)
         .map(|_| {
             let (mut sum, mut count) = (0.0, 0);
@@ -45,11 +52,43 @@ pub(super) fn interval(values: &[f64], groups: &[usize]) -> Interval {
     Interval { mean, low: means[N_ROUNDS / 40], high: means[N_ROUNDS - 1 - N_ROUNDS / 40] }
 }
 
+/// Interval of a statistic of records, such as a correlation: `statistic` is given the places of the records of one round,
+/// some several times, and answers NaN where it has no value. `groups[i]` is the group of record `i`, drawn as a whole.
+#[must_use]
+pub fn resampled(groups: &[usize], statistic: impl Fn(&[usize]) -> f64) -> Interval {
+    let n_groups = groups.iter().max().map_or(0, |last| last + 1);
+    let mut members = vec![Vec::new(); n_groups];
+    groups.iter().enumerate().for_each(|(at, &group)| members[group].push(at));
+    members.retain(|members| !members.is_empty());
+    let mut random = SplitMix64::seeded();
+    let mut rounds = Vec::with_capacity(N_ROUNDS);
+    for _ in 0..N_ROUNDS {
+        let drawn = (0..members.len()).flat_map(|_| members[random.below(members.len())].iter().copied());
+        rounds.push(statistic(&drawn.collect::<Vec<_>>()));
+    }
+    rounds.retain(|value| value.is_finite());
+    let mean = statistic(&(0..groups.len()).collect::<Vec<_>>());
+    let (low, high) = percentiles(rounds).unwrap_or((mean, mean));
+    Interval { mean, low, high }
+}
+
+/// 2.5th and 97.5th percentile; `None` of nothing.
+pub(super) fn percentiles(mut values: Vec<f64>) -> Option<(f64, f64)> {
+    values.sort_by(f64::total_cmp);
+    let n = values.len();
+    Some((*values.get(n / 40)?, *values.get(n - 1 - n / 40)?))
+}
+
 /// SplitMix64. Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
-struct SplitMix64(u64);
+pub(super) struct SplitMix64(u64);
 
 impl SplitMix64 {
-    fn below(&mut self, n: usize) -> usize {
+    /// From the seed of all intervals.
+    pub(super) fn seeded() -> Self {
+        Self(SEED)
+    }
+
+    pub(super) fn below(&mut self, n: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -26,6 +26,25 @@ pub enum EvalError {
         /// What is there.
         present: String,
     },
+    /// A row of a table breaks a rule.
+    #[error("{}: line {line}: {rule}", path.display())]
+    BadRow {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: u64,
+        /// What is wrong.
+        rule: String,
+    },
+    /// Mutants that cannot be used.
+    #[error("{}", path.display())]
+    Variants {
+        /// The file.
+        path: PathBuf,
+        /// All of them.
+        #[source]
+        source: Box<crate::variants::VariantError>,
+    },
     /// No rows.
     #[error("{}: the table has no rows", path.display())]
     Empty {
@@ -63,6 +82,42 @@ pub enum EvalError {
         split: String,
         /// What is there.
         present: String,
+    },
+    /// A value is not what its column holds.
+    #[error("{}: line {line}: {column} is {value:?}, but must be {rule}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// 1-based.
+        line: u64,
+        /// The column.
+        column: &'static str,
+        /// What it holds.
+        value: String,
+        /// What it may hold.
+        rule: &'static str,
+    },
+    /// Labels of one class, or of many.
+    #[error("{}: the labels of its {n} rows are {classes}, but two classes are needed", path.display())]
+    Classes {
+        /// The file.
+        path: PathBuf,
+        /// Rows.
+        n: usize,
+        /// Some of the labels.
+        classes: String,
+    },
+    /// One gene twice.
+    #[error("{}: line {line}: {gene} stands on line {earlier} already; keep one of the two", path.display())]
+    Repeated {
+        /// The file.
+        path: PathBuf,
+        /// 1-based.
+        line: u64,
+        /// The gene.
+        gene: String,
+        /// The earlier line.
+        earlier: u64,
     },
     /// Nothing to ask.
     #[error("no domain of the split has a partner in its superfamily, so there is nothing to measure")]

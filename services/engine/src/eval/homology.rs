@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use ndarray::{ArrayView2, Axis, s};
+use ndarray::{ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -86,6 +86,20 @@ impl HomologyQueries {
         self.topology[row] == self.topology[other]
     }
 
+    /// Hands each block of queries with their cosines to all rows to `each`, on all cores; results come in the order of
+    /// [`HomologyQueries::rows`]. `vectors` is `[domains, dim]` with unit rows.
+    pub(super) fn by_block<T: Send>(
+        &self,
+        vectors: &ArrayView2<'_, f32>,
+        each: impl Fn(&mut dyn Iterator<Item = (usize, ArrayView1<'_, f32>)>) -> T + Sync,
+    ) -> Vec<T> {
+        let block = |rows: &[usize]| {
+            let cosines = vectors.select(Axis(0), rows).dot(&vectors.t());
+            each(&mut rows.iter().copied().zip(cosines.rows()))
+        };
+        self.rows.par_chunks(BLOCK).map(block).collect()
+    }
+
     /// Scores one ranked list of other rows, best first. Rows that are not listed were not found.
     #[must_use]
     pub fn score(&self, query: usize, ranked: impl Iterator<Item = usize>) -> QueryOutcome {
@@ -133,22 +147,15 @@ impl HomologyQueries {
 /// Scores cosines: `vectors` is `[domains, dim]` with unit rows.
 #[must_use]
 pub fn from_vectors(queries: &HomologyQueries, vectors: &ArrayView2<'_, f32>) -> HomologyMetrics {
-    let outcomes: Vec<QueryOutcome> = queries
-        .rows
-        .par_chunks(BLOCK)
-        .flat_map_iter(|rows| {
-            let block = vectors.select(Axis(0), rows);
-            let cosines = block.dot(&vectors.t());
-            let scored = rows.iter().enumerate().map(|(index, &query)| {
-                let cosines = cosines.slice(s![index, ..]);
-                let mut ranked: Vec<usize> = (0..cosines.len()).filter(|&row| row != query).collect();
-                ranked.sort_by(|&a, &b| cosines[b].total_cmp(&cosines[a]).then(a.cmp(&b)));
-                queries.score(query, ranked.into_iter())
-            });
-            scored.collect::<Vec<_>>()
-        })
-        .collect();
-    queries.summarize(&outcomes)
+    let blocks = queries.by_block(vectors, |block| {
+        let score = |(query, cosines): (usize, ArrayView1<'_, f32>)| {
+            let mut ranked: Vec<usize> = (0..cosines.len()).filter(|&row| row != query).collect();
+            ranked.sort_by(|&a, &b| cosines[b].total_cmp(&cosines[a]).then(a.cmp(&b)));
+            queries.score(query, ranked.into_iter())
+        };
+        block.map(score).collect::<Vec<_>>()
+    });
+    queries.summarize(&blocks.concat())
 }
 
 /// Scores ranked lists, one a query in the order of [`HomologyQueries::rows`].

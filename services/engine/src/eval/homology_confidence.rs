@@ -4,16 +4,13 @@
 //! regression). The share of unrelated pairs above a cosine, which gives expected false hits, counts pairs of different
 //! topologies only, as the benchmark does.
 
-use ndarray::{ArrayView2, Axis};
+use ndarray::ArrayView2;
 use protext_core::HomologyCalibration;
-use rayon::prelude::*;
 use serde::Serialize;
 
 use super::homology::HomologyQueries;
 use super::reliability::{Reliability, reliability};
 
-/// Queries in one matrix product.
-const BLOCK: usize = 128;
 /// First hits of a query that count: what a search returns unless asked for more.
 const N_FIRST: usize = 10;
 /// Hits whose share of relatives makes one point, before points are made to rise.
@@ -103,30 +100,23 @@ pub fn check_homology(
 }
 
 fn count(queries: &HomologyQueries, vectors: &ArrayView2<'_, f32>, is_candidate: &[bool]) -> Counts {
-    let blocks: Vec<Counts> = queries
-        .rows
-        .par_chunks(BLOCK)
-        .map(|rows| {
-            let cosines = vectors.select(Axis(0), rows).dot(&vectors.t());
-            let mut counts = Counts { first: Vec::new(), unrelated: vec![0; N_STEPS] };
-            for (cosines, &query) in cosines.rows().into_iter().zip(rows) {
-                let is_hit = |&row: &usize| row != query && is_candidate[row];
-                let mut hits: Vec<(f32, usize)> =
-                    (0..cosines.len()).filter(is_hit).map(|row| (cosines[row], row)).collect();
-                let unrelated = hits.iter().filter(|(_, row)| !queries.is_of_topology(query, *row));
-                unrelated.for_each(|(cosine, _)| counts.unrelated[step_of(*cosine)] += 1);
-                let n_first = N_FIRST.min(hits.len());
-                if n_first < hits.len() {
-                    hits.select_nth_unstable_by(n_first, |one, other| other.0.total_cmp(&one.0));
-                }
-                let first = hits[..n_first].iter();
-                counts
-                    .first
-                    .extend(first.map(|&(cosine, row)| (cosine, queries.is_of_superfamily(query, row))));
+    let blocks = queries.by_block(vectors, |block| {
+        let mut counts = Counts { first: Vec::new(), unrelated: vec![0; N_STEPS] };
+        for (query, cosines) in block {
+            let is_hit = |&row: &usize| row != query && is_candidate[row];
+            let mut hits: Vec<(f32, usize)> =
+                (0..cosines.len()).filter(is_hit).map(|row| (cosines[row], row)).collect();
+            let unrelated = hits.iter().filter(|(_, row)| !queries.is_of_topology(query, *row));
+            unrelated.for_each(|(cosine, _)| counts.unrelated[step_of(*cosine)] += 1);
+            let n_first = N_FIRST.min(hits.len());
+            if n_first < hits.len() {
+                hits.select_nth_unstable_by(n_first, |one, other| other.0.total_cmp(&one.0));
             }
-            counts
-        })
-        .collect();
+            let first = hits[..n_first].iter();
+            counts.first.extend(first.map(|&(cosine, row)| (cosine, queries.is_of_superfamily(query, row))));
+        }
+        counts
+    });
     let mut all = Counts { first: Vec::new(), unrelated: vec![0; N_STEPS] };
     for block in blocks {
         all.first.extend(block.first);

@@ -57,6 +57,7 @@ pub(super) struct Wanted {
     payload: Option<String>,
     pub(super) metadata: Vec<String>,
     metadata_optional: bool,
+    keep_all: bool,
 }
 
 /// Where each role's column is, among the names that were looked through.
@@ -65,6 +66,8 @@ pub(super) struct Found {
     roles: [Option<usize>; ROLES.len()],
     /// One for each wanted metadata column.
     pub(super) metadata: Vec<Option<usize>>,
+    /// Columns of no other use, if they are kept.
+    pub(super) others: Vec<usize>,
 }
 
 impl Found {
@@ -86,6 +89,7 @@ impl Wanted {
             payload: payload.clone(),
             metadata: options.metadata_columns.clone(),
             metadata_optional: options.metadata_optional,
+            keep_all: options.keep_all,
         }
     }
 
@@ -101,7 +105,11 @@ impl Wanted {
         let others = [DESCRIPTION, ORGANISM, TAXON_ID, GENE].map(|list| first(list, &taken));
         let [description, organism, taxon_id, gene] = others;
         let roles = [id, payload, description, organism, taxon_id, gene];
-        Found { roles, metadata: self.metadata.iter().map(|name| of(name)).collect() }
+        let metadata: Vec<_> = self.metadata.iter().map(|name| of(name)).collect();
+        let is_used = |at: &usize| roles.contains(&Some(*at)) || metadata.contains(&Some(*at));
+        let others =
+            if self.keep_all { (0..names.len()).filter(|at| !is_used(at)).collect() } else { Vec::new() };
+        Found { roles, metadata, others }
     }
 
     fn usual_payload(&self) -> &'static [&'static str] {

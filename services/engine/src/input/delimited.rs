@@ -71,6 +71,12 @@ impl DelimitedReader {
                 fields.metadata.push((name.clone(), value.to_owned()));
             }
         }
+        for &at in &self.found.others {
+            let value = text(at).map_err(|rule| (id(), rule))?;
+            if !value.is_empty() {
+                fields.metadata.push((self.names[at].clone(), value.to_owned()));
+            }
+        }
         let name_of = |role| self.found.get(role).map(|at| self.names[at].clone()).unwrap_or_default();
         fields.into_record(self.n_records, &self.wanted, name_of)
     }

@@ -22,6 +22,15 @@ pub enum InputError {
         #[source]
         source: io::Error,
     },
+    /// Not a taxonomy.
+    #[error("{file}: {source}")]
+    Taxonomy {
+        /// The file.
+        file: String,
+        /// The rule that it breaks.
+        #[source]
+        source: protext_index::IndexError,
+    },
     /// A folder was given.
     #[error("{}: is a folder; name the files in it", path.display())]
     Folder {

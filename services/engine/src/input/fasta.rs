@@ -19,6 +19,7 @@ pub(super) struct FastaReader {
     file: String,
     lines: LineReader,
     max_record_bytes: usize,
+    keep_all: bool,
     line: Vec<u8>,
     /// The header of the record to read next.
     header: Option<HeaderLine>,
@@ -45,6 +46,7 @@ impl FastaReader {
             file: file.to_owned(),
             lines: LineReader::new(stream),
             max_record_bytes: options.max_record_bytes,
+            keep_all: options.keep_all,
             line: Vec::new(),
             header: None,
             n_records: 0,
@@ -140,7 +142,7 @@ impl Iterator for FastaReader {
             let sequence = sequence(residues, self.max_record_bytes)?;
             let parsed = parsed?;
             check_id(parsed.id)?;
-            Ok(parsed.into_record(self.n_records, sequence))
+            Ok(parsed.into_record(self.n_records, sequence, self.keep_all))
         });
         Some(match record {
             Ok(record) => Ok(Located { record, line: Some(line) }),
@@ -172,10 +174,21 @@ struct Header<'a> {
     organism: Option<&'a str>,
     taxon_id: Option<u32>,
     gene: Option<&'a str>,
+    /// `sp` or `tr`.
+    database: Option<&'a str>,
+    evidence: Option<&'a str>,
+    version: Option<&'a str>,
 }
 
 impl Header<'_> {
-    fn into_record(self, number: u64, sequence: String) -> InputRecord {
+    fn into_record(self, number: u64, sequence: String, keep_all: bool) -> InputRecord {
+        let others = [
+            ("db", self.database),
+            ("entry_name", self.entry_name),
+            ("pe", self.evidence),
+            ("sv", self.version),
+        ];
+        let named = |(name, value): (&str, Option<&str>)| Some((name.to_owned(), value?.to_owned()));
         InputRecord {
             number,
             id: self.id.to_owned(),
@@ -185,7 +198,7 @@ impl Header<'_> {
             organism: self.organism.map(str::to_owned),
             taxon_id: self.taxon_id,
             gene: self.gene.map(str::to_owned),
-            metadata: Vec::new(),
+            metadata: others.into_iter().filter(|_| keep_all).filter_map(named).collect(),
         }
     }
 }
@@ -201,8 +214,10 @@ fn parse_header(line: &HeaderLine) -> Result<Header<'_>, Rule> {
         .map_err(|error| Rule::NotUtf8 { field: "header".into(), position: error.valid_up_to() + 1 })?
         .trim();
     let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    let (id, entry_name) = uniprot_name(word).unwrap_or((word, None));
-    Ok(Header { id, entry_name, ..parse_tags(rest.trim()) })
+    let named = uniprot_name(word);
+    let database = named.map(|_| &word[..2]);
+    let (id, entry_name) = named.unwrap_or((word, None));
+    Ok(Header { id, entry_name, database, ..parse_tags(rest.trim()) })
 }
 
 /// `sp|P12345|NAME_HUMAN` or `tr|...` gives the accession and the entry name.
@@ -238,6 +253,9 @@ fn parse_tags(rest: &str) -> Header<'_> {
             "OS=" => header.organism = Some(value).filter(|value| !value.is_empty()),
             "OX=" => header.taxon_id = value.parse().ok(),
             "GN=" => header.gene = Some(value).filter(|value| !value.is_empty()),
+            // Numbers; what follows the last tag is no part of it.
+            "PE=" => header.evidence = value.split_whitespace().next(),
+            "SV=" => header.version = value.split_whitespace().next(),
             _ => {}
         }
     }
@@ -267,6 +285,9 @@ mod tests {
                     organism: Some("Homo sapiens"),
                     taxon_id: Some(9606),
                     gene: Some("ALB"),
+                    database: Some("sp"),
+                    evidence: Some("1"),
+                    version: Some("2"),
                 },
             ),
             (
@@ -278,6 +299,9 @@ mod tests {
                     organism: Some("Virus (strain A=B)"),
                     taxon_id: Some(77),
                     gene: None,
+                    database: Some("tr"),
+                    evidence: Some("4"),
+                    version: Some("1"),
                 },
             ),
             (
@@ -287,6 +311,10 @@ mod tests {
             ("sp||x", Header { id: "sp||x", ..Header::default() }),
             ("x PE=1 first", Header { id: "x", description: "PE=1 first", ..Header::default() }),
             ("x OS=", Header { id: "x", ..Header::default() }),
+            (
+                "x OS=y SV=3 Split=0",
+                Header { id: "x", organism: Some("y"), version: Some("3"), ..Header::default() },
+            ),
         ];
         for (text, wanted) in table {
             assert_eq!(parse_header(&header(text)).unwrap(), wanted, "{text}");

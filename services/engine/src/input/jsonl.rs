@@ -67,6 +67,9 @@ impl JsonLinesReader {
                 fields.metadata.push((name.clone(), value.into_owned()));
             }
         }
+        for &at in &found.others {
+            fields.metadata.extend(as_written(value_at(at)).map(|value| (names[at].to_owned(), value)));
+        }
         let name_of = |role| found.get(role).map(|at| names[at].to_owned()).unwrap_or_default();
         fields.into_record(self.n_records, &self.wanted, name_of)
     }
@@ -84,6 +87,15 @@ fn as_field<'a>(value: &'a Value, field: &str, numbers: bool) -> Result<Option<C
         Value::Object(_) => "an object",
     };
     Err(Rule::FieldType { field: field.to_owned(), found })
+}
+
+/// Any JSON value as text: text without its quotation marks, all else as JSON writes it. `null` and empty text are no value.
+fn as_written(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        other => Some(other.to_string()),
+    }
 }
 
 impl Iterator for JsonLinesReader {

@@ -14,6 +14,7 @@ mod ids;
 mod jsonl;
 mod lines;
 mod parquet;
+mod taxonomy;
 
 use std::fmt;
 use std::fs::File;
@@ -26,6 +27,7 @@ pub use detect::Format;
 pub use error::{InputError, RecordError, Rule};
 pub(crate) use ids::IdSet;
 pub use ids::MAX_ID_BYTES;
+pub use taxonomy::read_taxonomy;
 
 use detect::{DetectError, Opened};
 
@@ -91,6 +93,9 @@ pub struct InputOptions {
     pub metadata_columns: Vec<String>,
     /// A table need not have every one of the metadata columns.
     pub metadata_optional: bool,
+    /// Keep every other column or JSON key in [`InputRecord::metadata`], too, and of FASTA headers as UniProt writes
+    /// them `db` (sp or tr), `entry_name`, `pe` (evidence for the protein) and `sv` (version of the sequence).
+    pub keep_all: bool,
 }
 
 impl InputOptions {
@@ -107,6 +112,7 @@ impl InputOptions {
             text_column: None,
             metadata_columns: Vec::new(),
             metadata_optional: false,
+            keep_all: false,
         }
     }
 }
@@ -149,7 +155,8 @@ pub struct InputRecord {
     pub taxon_id: Option<u32>,
     /// Gene name.
     pub gene: Option<String>,
-    /// Values of [`InputOptions::metadata_columns`], in that order; an empty value is left out.
+    /// Values of [`InputOptions::metadata_columns`], in that order, then what [`InputOptions::keep_all`] keeps; an empty
+    /// value is left out.
     pub metadata: Vec<(String, String)>,
 }
 

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type, UInt32Type, UInt64Type};
+use arrow_array::types::{Float32Type, Float64Type, Int32Type, Int64Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Schema};
 use parquet::arrow::ProjectionMask;
@@ -57,6 +57,13 @@ impl ParquetReader {
             .iter()
             .filter_map(|&role| found.get(role))
             .chain(found.metadata.iter().flatten().copied())
+            .chain(
+                found
+                    .others
+                    .iter()
+                    .copied()
+                    .filter(|&at| is_readable(builder.schema().field(at).data_type())),
+            )
             .collect();
         used.sort_unstable();
         used.dedup();
@@ -93,6 +100,10 @@ impl ParquetReader {
             if let Some(value) = at.and_then(value_at).filter(|value| !value.is_empty()) {
                 fields.metadata.push((name.clone(), value.into_owned()));
             }
+        }
+        for &at in &self.found.others {
+            let value = value_at(at).filter(|value| !value.is_empty());
+            fields.metadata.extend(value.map(|value| (self.names[at].clone(), value.into_owned())));
         }
         let name_of = |role| self.found.get(role).map(|at| self.names[at].clone()).unwrap_or_default();
         fields.into_record(self.n_records, &self.wanted, name_of)
@@ -177,7 +188,14 @@ fn check_codecs(
     Ok(())
 }
 
-/// One value as text; `None` for null and for types that are no text.
+/// Whether [`value`] gives values of this type.
+fn is_readable(kind: &DataType) -> bool {
+    let text = matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean);
+    let whole = matches!(kind, DataType::Int32 | DataType::Int64 | DataType::UInt32 | DataType::UInt64);
+    text || whole || matches!(kind, DataType::Float32 | DataType::Float64)
+}
+
+/// One value as text; `None` for null and for types that are no text and no number.
 fn value(column: &ArrayRef, row: usize) -> Option<Cow<'_, str>> {
     if column.is_null(row) {
         return None;
@@ -190,6 +208,9 @@ fn value(column: &ArrayRef, row: usize) -> Option<Cow<'_, str>> {
         DataType::Int64 => Cow::Owned(column.as_primitive::<Int64Type>().value(row).to_string()),
         DataType::UInt32 => Cow::Owned(column.as_primitive::<UInt32Type>().value(row).to_string()),
         DataType::UInt64 => Cow::Owned(column.as_primitive::<UInt64Type>().value(row).to_string()),
+        DataType::Float32 => Cow::Owned(column.as_primitive::<Float32Type>().value(row).to_string()),
+        DataType::Float64 => Cow::Owned(column.as_primitive::<Float64Type>().value(row).to_string()),
+        DataType::Boolean => Cow::Owned(column.as_boolean().value(row).to_string()),
         _ => return None,
     })
 }

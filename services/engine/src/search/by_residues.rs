@@ -49,7 +49,7 @@ fn order(mut draft: Draft, rows: &[Vec<f32>], dim: usize) -> Draft {
     let Some((query, targets)) = centred.split_first() else { return draft };
     let hits = &mut draft.answer.hits;
     hits.par_iter_mut().zip(targets).for_each(|(hit, target)| {
-        hit.rerank_score = Some(rerank_score(hit.cosine, query, target));
+        hit.rerank_score = hit.cosine.map(|cosine| rerank_score(cosine, query, target));
     });
     let score = |hit: &SearchHit| hit.rerank_score.unwrap_or(f32::MIN);
     hits.sort_by(|one, other| score(other).total_cmp(&score(one)));

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use protext_core::{Encoded, JointVector, LongReport, Modality, ResidueNotes, Space, VectorError};
-use protext_index::{Record, View};
+use protext_index::{IndexError, View};
 
-use crate::engine::{Engine, OpenCollection};
+use crate::collections::OpenCollection;
+use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::target::Target;
 
@@ -67,8 +68,8 @@ pub(crate) fn locate_encoded(
 
 /// A record as the query, by its id.
 pub(crate) fn locate_id(engine: &Engine, searched: Searched<'_>, id: &str) -> Result<Located, EngineError> {
-    let known = |view: &View| view.get(id).map(|entry| entry.record().id.clone());
-    let found = find(engine, searched, &|_| true, &known);
+    let known = |view: &View| Ok(view.get(id)?.map(|_| id.to_owned()));
+    let found = find(engine, searched, &|_| true, &known)?;
     let missing = || EngineError::UnknownRecord { collection: searched.name.to_owned(), id: id.to_owned() };
     locate_record(searched, found.ok_or_else(missing)?)
 }
@@ -79,14 +80,14 @@ pub(crate) fn locate_gene(
     searched: Searched<'_>,
     symbol: &str,
 ) -> Result<Located, EngineError> {
-    let is_it =
-        |record: &Record| record.gene.as_deref().is_some_and(|gene| gene.eq_ignore_ascii_case(symbol.trim()));
-    let first = |view: &View| {
-        let record = view.entries().map(|entry| entry.record()).find(|record| is_it(record))?;
-        Some(record.id.clone())
+    let first = |view: &View| match view.first_of_gene(symbol.trim())? {
+        Some(entry) => Ok(Some(entry.record()?.id.clone())),
+        None => Ok(None),
     };
-    let found = find(engine, searched, &|open| open.target == Target::Genes, &first)
-        .or_else(|| find(engine, searched, &|_| true, &first));
+    let found = match find(engine, searched, &|open| open.target == Target::Genes, &first)? {
+        None => find(engine, searched, &|_| true, &first)?,
+        found => found,
+    };
     let missing =
         || EngineError::UnknownGene { collection: searched.name.to_owned(), symbol: symbol.to_owned() };
     locate_record(searched, found.ok_or_else(missing)?)
@@ -115,11 +116,12 @@ fn find(
     engine: &Engine,
     searched: Searched<'_>,
     may_ask: &dyn Fn(&OpenCollection) -> bool,
-    id_in: &dyn Fn(&View) -> Option<String>,
-) -> Option<Found> {
-    let others = engine.collections().values().filter(|open| may_ask(open)).map(OpenCollection::view);
+    id_in: &dyn Fn(&View) -> Result<Option<String>, IndexError>,
+) -> Result<Option<Found>, IndexError> {
+    let collections = engine.collections();
+    let others = collections.values().filter(|open| may_ask(open)).map(OpenCollection::view);
     let mut all = std::iter::once(Arc::clone(searched.view)).chain(others);
-    all.find_map(|view| id_in(&view).map(|id| (view, id)))
+    all.find_map(|view| id_in(&view).map(|id| id.map(|id| (view, id))).transpose()).transpose()
 }
 
 fn locate_record(searched: Searched<'_>, (source, id): Found) -> Result<Located, EngineError> {
@@ -127,8 +129,8 @@ fn locate_record(searched: Searched<'_>, (source, id): Found) -> Result<Located,
     // In the main space of the searched collection where the record has a vector there, else in another that both have.
     let space = searched.view.spaces().iter().find(|space| source.position_of(space).is_ok());
     let space = space.unwrap_or_else(|| searched.view.space());
-    let entry = source.get(&id).ok_or(protext_index::IndexError::UnknownId { id })?;
-    let record = entry.record();
+    let entry = source.get(&id)?.ok_or(IndexError::UnknownId { id })?;
+    let record = entry.record()?;
     Ok(Located {
         vector: entry.vector(source.position_of(space)?)?,
         space: space.clone(),

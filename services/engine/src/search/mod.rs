@@ -4,6 +4,7 @@
 //! of these finds the others.
 
 mod by_residues;
+mod keywords;
 mod locate;
 
 use std::sync::Arc;
@@ -12,13 +13,15 @@ use std::time::Instant;
 use protext_core::{
     EncoderInput, LongPolicy, LongReport, Modality, ProteinSequence, ResidueNotes, Space, Text,
 };
-use protext_index::{Record, ViewSearch};
+use protext_index::store::Entry;
+use protext_index::{Filter, Keywords, Record, Selection, ViewSearch};
 
 use crate::align::{LocalAlignment, align_locally};
 use crate::embedder::EmbedOptions;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::target::Target;
+use keywords::{MIN_FUSED, Ranked};
 pub(crate) use locate::{EncodedQuery, Located, Searched};
 use locate::{locate_encoded, locate_gene, locate_id, locate_vector};
 
@@ -40,8 +43,12 @@ pub enum Query {
 /// One query and how to answer it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchRequest {
-    /// What is searched for.
-    pub query: Query,
+    /// What is searched for; without it, keywords alone.
+    pub query: Option<Query>,
+    /// Words to look for in genes, descriptions and texts, alone or beside the query: then both rankings are fused.
+    pub keywords: Option<Keywords>,
+    /// Which records may be hits; without it, all.
+    pub filter: Option<Arc<Filter>>,
     /// Collection, when several hold the target.
     pub collection: Option<String>,
     /// What is searched; where neither this nor a collection is named, proteins.
@@ -61,15 +68,19 @@ pub struct SearchRequest {
 pub struct SearchHit {
     /// 1-based.
     pub rank: usize,
-    /// Cosine in the collection's space, -1..=1.
-    pub cosine: f32,
+    /// Cosine with the query in the collection's space, -1..=1; `None` for an answer to keywords alone.
+    pub cosine: Option<f32>,
+    /// BM25 of the keywords, above 0, if the record holds one.
+    pub keyword_score: Option<f32>,
+    /// What the hit was ordered by where a query and keywords were given: the sum of 1 / (60 + rank) over both rankings.
+    pub fused_score: Option<f32>,
     /// Probability that hit and query share a superfamily, and unrelated records that are expected at this cosine or above:
     /// where both are proteins and the space has been measured.
     pub homology: Option<HitHomology>,
     /// What the hit was ordered by, if hits were re-ranked: the cosine and the alignment of residues.
     pub rerank_score: Option<f32>,
     /// The record.
-    pub record: Record,
+    pub record: Arc<Record>,
     /// If asked for, and if both sequences are known and align.
     pub alignment: Option<LocalAlignment>,
 }
@@ -103,12 +114,14 @@ pub struct SearchAnswer {
 /// How an answer was found.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Explanation {
-    /// The space in which query and records met.
-    pub space: Space,
+    /// The space in which query and records met; `None` for keywords alone.
+    pub space: Option<Space>,
     /// True if every record was compared.
     pub exact: bool,
     /// Records of the collection.
     pub n_records: usize,
+    /// Records that the filter allows, if there is one.
+    pub n_allowed: Option<usize>,
     /// Waiting for and running the encoder, in milliseconds; 0 for ids, genes and vectors.
     pub encode_ms: f64,
     /// Projecting and looking up, in milliseconds.
@@ -131,10 +144,14 @@ struct Draft {
 /// # Errors
 /// [`EngineError`] naming what was wrong with the query, the collection or the machine.
 pub async fn search(engine: &Arc<Engine>, request: SearchRequest) -> Result<SearchAnswer, EngineError> {
-    // A wrong collection is refused before any encoding is paid for.
-    engine.collection(request.collection.as_deref(), request.target)?;
+    // A wrong collection or filter is refused before any encoding is paid for.
+    let (_, open) = engine.collection(request.collection.as_deref(), request.target)?;
+    request.filter.as_deref().map_or(Ok(()), |filter| open.view().ensure_selectable(filter))?;
     let started = Instant::now();
-    let encoded = encode(engine, &request.query).await?;
+    let encoded = match &request.query {
+        Some(query) => encode(engine, query).await?,
+        None => None,
+    };
     let encode_ms = if encoded.is_some() { milliseconds_since(started) } else { 0.0 };
     let (k, align, rerank) = (request.k, request.align, request.rerank);
     let shared = Arc::clone(engine);
@@ -205,45 +222,83 @@ fn look_up(
     let started = Instant::now();
     let (name, open) = engine.collection(request.collection.as_deref(), request.target)?;
     let view = open.view();
-    let located = locate(engine, Searched { name, view: &view }, &request.query, encoded)?;
-    // The record itself may be among its neighbours, so one more is asked for.
-    let n_wanted = request.k.max(request.rerank);
-    let k = n_wanted.saturating_add(usize::from(located.exclude.is_some()));
-    let search = ViewSearch { exact: request.exact, ..ViewSearch::new(k) };
-    let found = view.search(&located.space, &located.vector, &search)?;
-    let calibration = engine.homology(&located.space);
+    let selection = request.filter.as_deref().map(|filter| view.select_where(filter)).transpose()?;
+    let searched = Searched { name: &name, view: &view };
+    let located = request.query.as_ref().map(|query| locate(engine, searched, query, encoded)).transpose()?;
+    let ranked = rank(engine, searched, request, located.as_ref(), selection.as_ref())?;
+    let calibration = located.as_ref().and_then(|located| engine.homology(&located.space));
     let homology = |cosine: f32| {
         calibration.map(|known| HitHomology {
             probability: known.probability(cosine),
             expected_false_hits: known.expected_false_hits(cosine, view.len()),
         })
     };
-    let hits = found
+    let exclude = located.as_ref().and_then(|located| located.exclude.as_ref());
+    let hits = ranked
         .into_iter()
-        .filter(|hit| located.exclude.as_ref() != Some(&hit.record.id))
-        .take(n_wanted)
+        .filter(|hit| exclude != Some(&hit.record.id))
+        .take(request.k.max(request.rerank))
         .enumerate()
         .map(|(index, hit)| SearchHit {
             rank: index + 1,
             cosine: hit.cosine,
-            homology: homology(hit.cosine),
+            keyword_score: hit.keyword_score,
+            fused_score: hit.fused_score,
+            homology: hit.cosine.and_then(homology),
             rerank_score: None,
             alignment: None,
-            record: hit.record.clone(),
+            record: hit.record,
         })
         .collect();
+    let is_exact = located.as_ref().map_or(Ok(true), |located| view.is_exact(&located.space))?;
     let explanation = Explanation {
-        exact: request.exact || view.is_exact(&located.space)?,
-        space: located.space,
+        exact: request.exact || is_exact,
+        space: located.as_ref().map(|located| located.space.clone()),
         n_records: view.len(),
+        n_allowed: selection.as_ref().map(Selection::count),
         encode_ms,
         search_ms: milliseconds_since(started),
         rerank_ms: 0.0,
     };
-    let (collection, target) = (name.to_owned(), open.target);
-    let (long, residues) = (located.long, located.residues);
+    let (collection, target) = (name, open.target);
+    let (query_sequence, long, residues) =
+        located.map_or_else(Default::default, |located| (located.sequence, located.long, located.residues));
     let answer = SearchAnswer { collection, target, explanation, hits, long, residues };
-    Ok(Draft { answer, query_sequence: located.sequence, n_residues: view.n_residues() })
+    Ok(Draft { answer, query_sequence, n_residues: view.n_residues() })
+}
+
+/// The best records, by vector, by words, or by both.
+fn rank(
+    engine: &Engine,
+    searched: Searched<'_>,
+    request: &SearchRequest,
+    located: Option<&Located>,
+    within: Option<&Selection>,
+) -> Result<Vec<Ranked>, EngineError> {
+    let view = searched.view;
+    // The record that asks may be among its own hits, so one more is looked for.
+    let is_record = located.is_some_and(|located| located.exclude.is_some());
+    let n_wanted = request.k.max(request.rerank).saturating_add(usize::from(is_record));
+    let of_words = |n: usize| {
+        let found = |keywords| view.search_keywords(keywords, n, within);
+        request.keywords.as_ref().map(found).transpose()
+    };
+    let Some(located) = located else {
+        let found = of_words(n_wanted)?.ok_or(EngineError::NothingAsked)?;
+        return Ok(keywords::by_words(&found)?);
+    };
+    let n = if request.keywords.is_some() { n_wanted.max(MIN_FUSED) } else { n_wanted };
+    let search = ViewSearch { exact: request.exact, within, ..ViewSearch::new(n) };
+    let found = view.search(&located.space, &located.vector, &search)?;
+    let Some(words) = of_words(n)? else {
+        if let Some(monitor) = engine.recall().filter(|_| !request.exact && within.is_none()) {
+            monitor.consider(searched.name, view, located, &found);
+        }
+        return Ok(found.into_iter().map(Ranked::from).collect());
+    };
+    let space = view.position_of(&located.space)?;
+    let cosine = |entry: &Entry<'_>| Ok(entry.vector(space)?.cosine(&located.vector));
+    Ok(keywords::fused(found, &words, &cosine)?)
 }
 
 pub(crate) fn locate(

@@ -6,6 +6,7 @@
 //! Nothing depends on the order of rows. Called by `protext train projection`.
 
 mod error;
+mod folds;
 mod groups;
 mod kept_out;
 mod minhash;
@@ -14,6 +15,7 @@ mod shares;
 mod union_find;
 
 pub use error::SplitError;
+pub use folds::folds;
 pub use groups::{Groups, Leak, MAX_COPIES};
 pub use kept_out::{HoldOut, KeptOut, LeftOut};
 pub use minhash::minhash_clusters;

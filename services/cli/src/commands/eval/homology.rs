@@ -20,7 +20,7 @@ use protext_engine::{EmbedRecordsSettings, Embedder, embed_records};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{reliability_plot, reliability_table, write_json, write_text};
+use super::{reliability_plot, reliability_table, table_row, write_json, write_text};
 use crate::commands::embed::{RecordArgs, output_space};
 use crate::fault::UsageError;
 use crate::wiring::{self, ModelArgs};
@@ -122,14 +122,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     print(&report);
     write_json(args.json.as_deref(), &report)?;
-    write_text(args.markdown.as_deref(), || markdown(&report))?;
+    write_text(args.markdown.as_deref(), &markdown(&report))?;
     if let Some(path) = &args.plot {
         let found = report.confidence.as_ref().ok_or_else(|| {
             UsageError(
                 "the projection's card says nothing about relatedness, so there is nothing to plot".into(),
             )
         })?;
-        reliability_plot::write(path, "hit is of the superfamily", &found.probability)?;
+        write_text(Some(path), &reliability_plot::draw("hit is of the superfamily", &found.probability)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -279,10 +279,7 @@ fn print(report: &Report<'_>) {
 /// Name, top1, hit_at_10, sens_1fp and map of every space and baseline.
 fn table(report: &Report<'_>) -> Vec<[String; 5]> {
     let line = |name: &str, metrics: &HomologyMetrics| {
-        let cell = |key: &str| {
-            let interval = metrics.intervals[key];
-            format!("{:.3} [{:.3}, {:.3}]", interval.mean, interval.low, interval.high)
-        };
+        let cell = |key: &str| metrics.intervals[key].to_string();
         let [top1, at_10, sens, map] = ["top1", "hit_at_10", "sens_1fp", "map"].map(cell);
         [name.to_owned(), top1, at_10, sens, map]
     };
@@ -302,9 +299,7 @@ fn markdown(report: &Report<'_>) -> String {
          superfamily.\n\n| space | top-1 | hit at 10 | sens_1fp | mAP |\n|---|---|---|---|---|\n",
         report.ours.n_queries, report.split, report.data, report.encoder
     );
-    for cells in table(report) {
-        let _ = writeln!(page, "| {} |", cells.join(" | "));
-    }
+    page.extend(table(report).iter().map(|cells| table_row(cells)));
     if let Some(HomologyConfidence { probability, false_hits }) = &report.confidence {
         let _ = write!(
             page,

@@ -1,7 +1,5 @@
 //! The reliability diagram: confidence against the share that was right, drawn as SVG.
 
-use std::path::Path;
-
 use plotters::prelude::{
     ChartBuilder, Circle, Color as _, IntoDrawingArea, LineSeries, RGBColor, SVGBackend, WHITE,
 };
@@ -16,8 +14,8 @@ const DIAGONAL: RGBColor = RGBColor(160, 160, 160);
 /// Radius of the point that holds most answers, in pixels.
 const LARGEST: f64 = 16.0;
 
-/// Writes the diagram; the area of a point is its number of answers.
-pub(super) fn write(path: &Path, title: &str, found: &Reliability) -> anyhow::Result<()> {
+/// The diagram; the area of a point is its number of answers.
+pub(super) fn draw(title: &str, found: &Reliability) -> anyhow::Result<String> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, PLOT).into_drawing_area();
@@ -39,6 +37,5 @@ pub(super) fn write(path: &Path, title: &str, found: &Reliability) -> anyhow::Re
         chart.draw_series(points)?;
         area.present()?;
     }
-    std::fs::write(path, svg).map_err(|source| protext_registry::CacheError::from_io(path, source))?;
-    Ok(())
+    Ok(svg)
 }

@@ -9,18 +9,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use ndarray::{Array2, ArrayView2};
+use ndarray::ArrayView2;
+use protext_core::Modality;
 use protext_core::card::Calibration;
-use protext_core::{EncoderRow, Modality, Projection as _};
 use protext_engine::eval::{
     PairTable, Reliability, Retrieval, RetrievalMetrics, TextPair, reliability, retrieval,
 };
-use protext_onnx::OnnxProjection;
 use protext_registry::heads::{towers_for, towers_from_folder};
 use protext_train::contrastive::ranks;
 use serde::Serialize;
 
-use super::{reliability_plot, reliability_table, write_json, write_text};
+use super::{reliability_plot, reliability_table, table_row, write_json, write_text};
+use crate::commands::feature_rows::project;
 use crate::commands::pair_rows::PairArgs;
 use crate::commands::train::SPLIT_FILE;
 use crate::fault::UsageError;
@@ -132,12 +132,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     print(&report);
     write_json(args.json.as_deref(), &report)?;
-    write_text(args.markdown.as_deref(), || markdown(&report))?;
+    write_text(args.markdown.as_deref(), &markdown(&report))?;
     if let Some(path) = &args.plot {
         let found = report.confidence.as_ref().ok_or_else(|| {
             UsageError("the towers' card has no calibration, so there are no confidences to plot".to_owned())
         })?;
-        reliability_plot::write(path, "first text of a protein", found)?;
+        write_text(Some(path), &reliability_plot::draw("first text of a protein", found)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -188,14 +188,6 @@ fn take_split(path: &Path, table: &mut PairTable) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn project(tower: &OnnxProjection, rows: &Array2<f32>) -> anyhow::Result<Array2<f32>> {
-    let rows = rows.rows().into_iter().map(|row| EncoderRow::new(row.to_vec()));
-    let rows = rows.collect::<Result<Vec<_>, _>>()?;
-    let vectors = tower.project(&rows.iter().collect::<Vec<_>>())?;
-    let values: Vec<f32> = vectors.iter().flat_map(|vector| vector.as_slice()).copied().collect();
-    Ok(Array2::from_shape_vec((vectors.len(), tower.space().dim), values)?)
-}
-
 fn print(report: &Report<'_>) {
     println!("{} pairs of split {} in {}; 95% intervals by group", report.n, report.split, report.data);
     println!(
@@ -213,10 +205,7 @@ fn print(report: &Report<'_>) {
 /// Name, recall at 1, 10 and 50, MRR and median rank: of both directions and of chance.
 fn table(report: &Report<'_>) -> [[String; 6]; 3] {
     let line = |name: &str, metrics: &RetrievalMetrics| {
-        let cell = |key: &str| {
-            let interval = metrics.intervals[key];
-            format!("{:.3} [{:.3}, {:.3}]", interval.mean, interval.low, interval.high)
-        };
+        let cell = |key: &str| metrics.intervals[key].to_string();
         let [at_1, at_10, at_50, mrr] = ["recall_at_1", "recall_at_10", "recall_at_50", "mrr"].map(cell);
         [name.to_owned(), at_1, at_10, at_50, mrr, format!("{:.1}", metrics.median_rank)]
     };
@@ -238,9 +227,7 @@ fn markdown(report: &Report<'_>) -> String {
          | | recall@1 | recall@10 | recall@50 | MRR | median rank |\n|---|---|---|---|---|---|\n",
         report.n, report.split, report.data, report.encoder, report.text_encoder, report.space
     );
-    for cells in table(report) {
-        let _ = writeln!(page, "| {} |", cells.join(" | "));
-    }
+    page.extend(table(report).iter().map(|cells| table_row(cells)));
     if let Some(found) = &report.confidence {
         let _ = write!(
             page,

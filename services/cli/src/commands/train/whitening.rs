@@ -79,7 +79,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn fit_on_domains(embedder: &Embedder, data: &Path, args: &Args) -> anyhow::Result<ProjectionCard> {
     let table = CathTable::read(data)?;
     let fitted_on = table.in_split(data, &args.split)?;
-    let queries = HomologyQueries::new(&table.domains, &table.in_split(data, &args.validate)?)?;
+    let validated = table.in_split(data, &args.validate)?;
+    let queries = HomologyQueries::new(&table.domains, &validated)?;
     statistics_space(embedder)?;
     let records = table.domains.iter().map(|domain| NamedContent {
         id: domain.id.clone(),
@@ -92,7 +93,6 @@ fn fit_on_domains(embedder: &Embedder, data: &Path, args: &Args) -> anyhow::Resu
     let fitted = fit(embedder, &training, (args.components, args.shrinkage))?;
     let vectors = fitted.whitening.apply(&rows.view());
     let metrics = score(&queries, &vectors.view());
-    let validated = table.in_split(data, &args.validate)?;
     // Domains of further parts, such as the test part, stay out of what is fitted.
     let is_candidate: Vec<bool> = fitted_on.iter().zip(&validated).map(|(a, b)| *a || *b).collect();
     let homology = fit_homology(&queries, &vectors.view(), &is_candidate);

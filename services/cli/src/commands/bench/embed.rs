@@ -1,35 +1,26 @@
-//! `protext bench`: speed, with peers measured beside us in the same run where they are installed.
+//! `protext bench embed`: residues per second, beside ONNX Runtime in Python and PyTorch.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use clap::Subcommand;
 use protext_core::{Modality, ProteinSequence, ResiduePolicy};
 use protext_engine::embed_records;
 use protext_engine::input::{InputOptions, InputRecord, Source, open};
 use protext_registry::wheel::python;
 use serde::{Deserialize, Serialize};
 
-use super::embed::RecordArgs;
-use super::eval::write_json;
+use crate::commands::embed::RecordArgs;
+use crate::commands::eval::write_json;
 use crate::fault::UsageError;
 use crate::wiring::{self, ModelArgs};
 
-const ONNXRUNTIME_PEER: &str = include_str!("peers/onnxruntime_peer.py");
-const PYTORCH_PEER: &str = include_str!("peers/pytorch_peer.py");
-
-#[derive(Subcommand)]
-pub(crate) enum Args {
-    /// Residues per second of embedding, beside ONNX Runtime in Python and PyTorch where they are installed.
-    #[command(after_help = "Example (peers from a folder that pip filled):\n  \
-        PYTHONPATH=.bench/peers protext bench embed --data services/cli/demo/proteins.fasta --json -")]
-    Embed(EmbedArgs),
-}
+const ONNXRUNTIME_PEER: &str = include_str!("../peers/onnxruntime_peer.py");
+const PYTORCH_PEER: &str = include_str!("../peers/pytorch_peer.py");
 
 #[derive(clap::Args)]
-pub(crate) struct EmbedArgs {
+pub(crate) struct Args {
     /// Proteins to embed.
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
@@ -70,7 +61,6 @@ struct PeerSaid {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args::Embed(args) = args;
     if args.rounds == 0 || args.n_proteins == 0 {
         return Err(UsageError("--rounds and --n-proteins must be at least 1".to_owned()).into());
     }
@@ -115,7 +105,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Proteins of 30 to 1,022 residues, evenly spread over the file.
-fn sample(args: &EmbedArgs) -> anyhow::Result<Vec<InputRecord>> {
+fn sample(args: &Args) -> anyhow::Result<Vec<InputRecord>> {
     let mut records = Vec::new();
     for record in open(&Source::from_arg(&args.data), &InputOptions::new(Modality::Protein))? {
         let mut record = record?;
