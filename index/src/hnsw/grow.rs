@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::HnswParams;
 use super::graph::{Draft, Lists, NONE, starts_of};
-use super::walk::{FullScores, Links, Scores, Scratch, descend, search_layer};
+use super::walk::{FullScores, Links, Scores, Scratch, descend, search_layer, starts};
 use crate::error::GraphFault;
 use crate::kernel::prefetch;
 use crate::ranking::Ranked;
@@ -105,7 +105,7 @@ impl<'a> Growing<'a> {
             let entry = scores.rank(self.entry);
             let mut start = descend(&scores, self, entry, (level + 1..=top).rev(), scratch);
             let choose = |layer| {
-                search_layer(&scores, self, layer, start, self.params.ef_construction, scratch);
+                search_layer(&scores, self, layer, &[start], self.params.ef_construction, scratch);
                 let found = scratch.pool.best();
                 start = found[0];
                 (layer, self.choose(&found, self.params.m))
@@ -123,8 +123,8 @@ impl<'a> Growing<'a> {
     /// The best `ef` rows that a search of the graph as it is now finds.
     pub(super) fn search(&self, scores: &impl Scores, ef: usize, scratch: &mut Scratch) -> Vec<u32> {
         let top = self.levels[self.entry as usize];
-        let start = descend(scores, self, scores.rank(self.entry), (1..=top).rev(), scratch);
-        search_layer(scores, self, 0, start, ef, scratch);
+        let starts = starts(scores, self, (self.entry, top), ef, scratch);
+        search_layer(scores, self, 0, &starts, ef, scratch);
         scratch.pool.best().iter().map(|found| found.row()).collect()
     }
 

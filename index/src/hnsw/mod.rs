@@ -31,7 +31,7 @@ use crate::vector_index::{Neighbour, Precision, SearchParams, VectorIndex, ensur
 use crate::vector_table::VectorTable;
 use codes::Codes;
 use graph::Graph;
-use walk::{CodeScores, FullScores, Scores, Scratch, descend, search_filtered, search_layer};
+use walk::{CodeScores, FullScores, Scores, Scratch, search_filtered, search_layer, starts};
 
 /// What one link of a walk costs, in comparisons of a scan: it waits for memory where a scan streams.
 /// Source: measured at 50,000 x 128, m = 16, one thread: 3 to 5, with filters of 15% to 100%.
@@ -207,12 +207,11 @@ impl HnswIndex {
     fn walk(&self, scores: &impl Scores, params: &SearchParams<'_>, budget: usize) -> Option<Vec<Ranked>> {
         let (graph, ef) = (&*self.graph, self.ef(params));
         Scratch::with(|scratch| {
-            let entry = scores.rank(graph.entry());
-            let start = descend(scores, graph, entry, (1..=graph.top_layer()).rev(), scratch);
+            let starts = starts(scores, graph, (graph.entry(), graph.top_layer()), ef, scratch);
             if let Some(filter) = params.filter {
-                return search_filtered(scores, graph, start, ef, (filter, budget), scratch);
+                return search_filtered(scores, graph, starts[0], ef, (filter, budget), scratch);
             }
-            search_layer(scores, graph, 0, start, ef, scratch);
+            search_layer(scores, graph, 0, &starts, ef, scratch);
             Some(scratch.pool.best())
         })
     }

@@ -17,6 +17,10 @@ use crate::ranking::{Ranked, TopK};
 use crate::row_set::RowSet;
 use crate::vector_table::VectorTable;
 
+/// Of the candidates of a search, one in so many is looked for on the first layer above the base. Source: of 1, 4 and 8
+/// and none the fewest comparisons for a recall of 0.999 (docs/decisions/graph-construction.md).
+const STARTS_SHARE: usize = 8;
+
 /// Compares rows with one query.
 pub(super) trait Scores {
     /// Writes the score of each row, as many as `to` has places for; greater is nearer.
@@ -120,20 +124,22 @@ pub(super) fn descend(
     best
 }
 
-/// Leaves the best `ef` rows of a layer that a best-first search finds in the scratch's pool.
+/// Leaves the best `ef` rows of a layer that a best-first search from `starts` finds in the scratch's pool.
 pub(super) fn search_layer(
     scores: &impl Scores,
     links: &impl Links,
     layer: u8,
-    start: Ranked,
+    starts: &[Ranked],
     ef: usize,
     scratch: &mut Scratch,
 ) {
     let Scratch { visited, pool, scores: to, .. } = scratch;
     visited.start(links.n_rows());
     pool.start(ef);
-    visited.mark(start.row());
-    pool.offer(start);
+    for &start in starts {
+        visited.mark(start.row());
+        pool.offer(start);
+    }
     while let Some(row) = pool.expand() {
         let fresh = visited.mark_fresh(links, row, layer);
         to.resize(fresh.len(), 0.0);
@@ -146,6 +152,23 @@ pub(super) fn search_layer(
         }
     }
     visited.clear();
+}
+
+/// Where a search of the base layer for `ef` rows starts, best first: from several places, since what one climb of the
+/// layers above misses is most of what is missed at all.
+pub(super) fn starts(
+    scores: &impl Scores,
+    links: &impl Links,
+    (entry, top): (u32, u8),
+    ef: usize,
+    scratch: &mut Scratch,
+) -> Vec<Ranked> {
+    let start = descend(scores, links, scores.rank(entry), (2..=top).rev(), scratch);
+    if top == 0 {
+        return vec![start];
+    }
+    search_layer(scores, links, 1, &[start], (ef / STARTS_SHARE).max(1), scratch);
+    scratch.pool.best()
 }
 
 /// The best `ef` rows of the base layer that `filter` allows, best first, or `None` if the walk would have to
