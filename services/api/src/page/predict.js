@@ -80,7 +80,7 @@ function bars(changes) {
 
 async function perturbation(place) {
   const genes = $("genes").value.split(/[\s,;+]+/).filter(Boolean);
-  const answer = await predict("perturbation", { genes, top: 25 });
+  const answer = await predict("perturbation", { genes, top: 25, ...($("head") ? { head: $("head").value } : {}) });
   const changes = answer.movers;
   for (const gene of answer.genes) {
     const nearest = gene.nearest ? `, nearest training gene ${gene.nearest.symbol} (similarity ${gene.nearest.similarity.toFixed(2)})` : "";

@@ -57,7 +57,12 @@ pub(super) async fn predict(state: web::Data<AppState>) -> HttpResponse {
         }
         form.card data-predict="perturbation" {
             h2 { "What does perturbing genes change?" }
-            label { "Gene symbols, perturbed together" input #genes type="text" required placeholder="POLR2A"; }
+            div.row {
+                label.grow { "Gene symbols, perturbed together" input #genes type="text" required placeholder="POLR2A"; }
+                @if !state.engine.perturbation().is_empty() {
+                    label { "Head" select #head { @for id in state.engine.perturbation().ids() { option { (id) } } } }
+                }
+            }
             p { button type="submit" { "Predict" } }
             div data-answer aria-live="polite" {}
         }

@@ -31,6 +31,12 @@ impl PerturbationPredictors {
         self.ids.is_empty()
     }
 
+    /// Names, the one that answers by default first.
+    #[must_use]
+    pub fn ids(&self) -> &[String] {
+        &self.ids
+    }
+
     /// The one of that name, or the first. Opening one reads files: not for an async thread.
     ///
     /// # Errors

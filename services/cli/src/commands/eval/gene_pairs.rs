@@ -1,15 +1,17 @@
 //! Gene-gene interaction: do two genes belong together? Features of the pair are symmetric, so both orders give one answer.
 //!
 //! How alike the GO terms of both are, how many they share, how many each has, and how alike their texts are, with squares
-//! and products, by ridge regression; folds are of pairs, as genes are shared between the parts of such data.
+//! and products, by ridge regression; learnt from training pairs, or across folds of pairs, as genes are shared between the parts
+//! of such data.
 
+use std::collections::HashSet;
 use std::path::Path;
 
-use ndarray::{Array2, Axis};
+use ndarray::{Array1, Array2, Axis};
 use protext_engine::eval::{BinaryMetrics, LabelledPairs, Resampling, binary};
 use protext_engine::genes::GeneTable;
 use protext_engine::split::folds;
-use protext_train::genes::{Design, RidgeSettings, fit_ridge};
+use protext_train::genes::{Design, GeneHead, RidgeSettings, fit_ridge};
 
 use super::genes::{TaskBaselines, TaskFound};
 use crate::commands::gene_heads::places;
@@ -19,37 +21,64 @@ const N_PLAIN: usize = 6;
 /// Small beside thousands of pairs, and large enough for single precision.
 const SETTINGS: RidgeSettings = RidgeSettings { penalty: 10.0, max_rank: 1 };
 
-/// Cross-validated figures of labelled pairs.
+/// What pairs are learnt from.
+pub(super) enum Lessons<'a> {
+    /// The other folds, so many in all.
+    Folds(usize),
+    /// Pairs of their own; those that are asked about are left out, in either order.
+    Pairs(&'a LabelledPairs, &'a Path),
+}
+
+/// Figures of labelled pairs.
 pub(super) fn measure(
     table: &GeneTable,
     path: &Path,
     data: &LabelledPairs,
-    n_folds: usize,
+    lessons: &Lessons<'_>,
 ) -> anyhow::Result<TaskFound> {
     let (places, n_unknown_genes) = places(table, &data.genes, path);
-    let plain: Vec<[f32; N_PLAIN]> =
-        data.pairs.iter().map(|&(a, b)| features(table, places[a], places[b])).collect();
-    let members = &data.pairs;
-    let names: Vec<String> = members
-        .iter()
-        .map(|&(a, b)| {
-            format!(
-                "{}+{}",
-                data.genes[a].as_str().min(&data.genes[b]),
-                data.genes[a].as_str().max(&data.genes[b])
-            )
-        })
-        .collect();
-    let groups: Vec<&str> = names.iter().map(String::as_str).collect();
-    let folds = folds(&groups, n_folds, 0);
-    let figures = |rows: Array2<f32>| -> anyhow::Result<BinaryMetrics> {
-        let scores = by_pair(&rows, &data.labels, &folds, n_folds)?;
-        Ok(binary(&scores, &data.labels, Resampling::Members(members)))
+    let asked = plain(table, &places, &data.pairs);
+    let figures = |n_first: usize| -> anyhow::Result<BinaryMetrics> {
+        let part = |rows: &[[f32; N_PLAIN]]| -> Vec<Vec<f32>> {
+            rows.iter().map(|row| row[N_PLAIN - n_first..].to_vec()).collect()
+        };
+        let scores = match lessons {
+            Lessons::Folds(n_folds) => by_fold(&part(&asked), data, *n_folds)?,
+            Lessons::Pairs(taught, of) => {
+                by_lessons(&part(&asked), &taught_pairs(table, data, taught, of), n_first)?
+            }
+        };
+        Ok(binary(&scores, &data.labels, Resampling::Members(&data.pairs)))
     };
-    let text = Array2::from_shape_fn((plain.len(), 1), |(row, _)| plain[row][N_PLAIN - 1]);
-    let ours = figures(expanded(&plain))?;
-    let baselines = TaskBaselines { text_ridge: figures(text)? };
+    let ours = figures(N_PLAIN)?;
+    let baselines = TaskBaselines { text_ridge: figures(1)? };
     Ok(TaskFound { positive: data.positive.clone(), n_unknown_genes, ours, baselines })
+}
+
+fn plain(table: &GeneTable, places: &[Option<usize>], pairs: &[(usize, usize)]) -> Vec<[f32; N_PLAIN]> {
+    pairs.iter().map(|&(a, b)| features(table, places[a], places[b])).collect()
+}
+
+/// A pair by its names, in an order that does not depend on how it is written.
+fn name(genes: &[String], (a, b): (usize, usize)) -> String {
+    let (a, b) = (&genes[a], &genes[b]);
+    format!("{}+{}", a.min(b), a.max(b))
+}
+
+/// Features and labels of the pairs to learn from that are not asked about.
+fn taught_pairs(
+    table: &GeneTable,
+    asked: &LabelledPairs,
+    taught: &LabelledPairs,
+    path: &Path,
+) -> (Vec<[f32; N_PLAIN]>, Vec<bool>) {
+    let known: HashSet<String> = asked.pairs.iter().map(|&pair| name(&asked.genes, pair)).collect();
+    let kept: Vec<usize> = (0..taught.pairs.len())
+        .filter(|&at| !known.contains(&name(&taught.genes, taught.pairs[at])))
+        .collect();
+    let pairs: Vec<(usize, usize)> = kept.iter().map(|&at| taught.pairs[at]).collect();
+    let (places, _) = places(table, &taught.genes, path);
+    (plain(table, &places, &pairs), kept.iter().map(|&at| taught.labels[at]).collect())
 }
 
 /// Of a gene that is not known all are zero.
@@ -79,36 +108,54 @@ fn features(table: &GeneTable, a: Option<usize>, b: Option<usize>) -> [f32; N_PL
     [alike, alike.max(0.0).sqrt(), f32::ln_1p(n_shared), fewer.ln_1p(), more.ln_1p(), text]
 }
 
-/// Standardised features with their squares and products.
-fn expanded(plain: &[[f32; N_PLAIN]]) -> Array2<f32> {
-    let mut rows = Array2::from_shape_fn((plain.len(), N_PLAIN), |(row, at)| plain[row][at]);
-    for mut column in rows.columns_mut() {
-        let mean = column.mean().unwrap_or(0.0);
-        let deviation = column.std(0.0).max(1e-6);
-        column.mapv_inplace(|value| (value - mean) / deviation);
-    }
-    let products: Vec<(usize, usize)> =
-        (0..N_PLAIN).flat_map(|a| (a..N_PLAIN).map(move |b| (a, b))).collect();
-    Array2::from_shape_fn((plain.len(), N_PLAIN + products.len()), |(row, at)| {
-        match at.checked_sub(N_PLAIN) {
-            None => rows[[row, at]],
-            Some(product) => rows[[row, products[product].0]] * rows[[row, products[product].1]],
-        }
+/// Standardised features with their squares and products; the scale is that of the first rows given.
+fn expanded(scale_of: &[Vec<f32>], plain: &[Vec<f32>]) -> Array2<f32> {
+    let width = scale_of.first().map_or(0, Vec::len);
+    let scales: Vec<(f32, f32)> = (0..width)
+        .map(|at| {
+            let column: Array1<f32> = scale_of.iter().map(|row| row[at]).collect();
+            (column.mean().unwrap_or(0.0), column.std(0.0).max(1e-6))
+        })
+        .collect();
+    let products: Vec<(usize, usize)> = (0..width).flat_map(|a| (a..width).map(move |b| (a, b))).collect();
+    let value = |row: usize, at: usize| (plain[row][at] - scales[at].0) / scales[at].1;
+    Array2::from_shape_fn((plain.len(), width + products.len()), |(row, at)| match at.checked_sub(width) {
+        None => value(row, at),
+        Some(product) => value(row, products[product].0) * value(row, products[product].1),
     })
 }
 
-fn by_pair(rows: &Array2<f32>, labels: &[bool], folds: &[usize], n_folds: usize) -> anyhow::Result<Vec<f64>> {
-    let mut scores = vec![0.0; labels.len()];
+fn fitted(rows: Array2<f32>, labels: impl Fn(usize) -> bool) -> anyhow::Result<GeneHead> {
+    let targets = Array2::from_shape_fn((rows.nrows(), 1), |(at, _)| f32::from(u8::from(labels(at))));
+    Ok(fit_ridge(&Dense(rows), &targets.view(), SETTINGS)?)
+}
+
+/// What each pair gets from a fit that has not seen it.
+fn by_fold(plain: &[Vec<f32>], data: &LabelledPairs, n_folds: usize) -> anyhow::Result<Vec<f64>> {
+    let rows = expanded(plain, plain);
+    let names: Vec<String> = data.pairs.iter().map(|&pair| name(&data.genes, pair)).collect();
+    let folds = folds(&names.iter().map(String::as_str).collect::<Vec<_>>(), n_folds, 0);
+    let mut scores = vec![0.0; plain.len()];
     for fold in 0..n_folds {
         let (held_out, training): (Vec<usize>, Vec<usize>) =
-            (0..labels.len()).partition(|&at| folds[at] == fold);
-        let targets =
-            Array2::from_shape_fn((training.len(), 1), |(at, _)| f32::from(u8::from(labels[training[at]])));
-        let head = fit_ridge(&Dense(rows.select(Axis(0), &training)), &targets.view(), SETTINGS)?;
+            (0..plain.len()).partition(|&at| folds[at] == fold);
+        let head = fitted(rows.select(Axis(0), &training), |at| data.labels[training[at]])?;
         let found = head.predict(&Dense(rows.select(Axis(0), &held_out)));
         held_out.iter().enumerate().for_each(|(at, &pair)| scores[pair] = f64::from(found[[at, 0]]));
     }
     Ok(scores)
+}
+
+/// What each pair gets from a fit on other pairs.
+fn by_lessons(
+    plain: &[Vec<f32>],
+    (taught, labels): &(Vec<[f32; N_PLAIN]>, Vec<bool>),
+    n_first: usize,
+) -> anyhow::Result<Vec<f64>> {
+    let taught: Vec<Vec<f32>> = taught.iter().map(|row| row[N_PLAIN - n_first..].to_vec()).collect();
+    let head = fitted(expanded(&taught, &taught), |at| labels[at])?;
+    let found = head.predict(&Dense(expanded(&taught, plain)));
+    Ok(found.column(0).iter().map(|&score| f64::from(score)).collect())
 }
 
 /// Rows without zeros.

@@ -73,7 +73,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         print!("{page}");
     }
     write_json(args.json.as_deref(), &report)?;
-    write_text(args.markdown.as_deref(), &page)?;
+    let plot = args.plot.as_deref().and_then(Path::file_name);
+    let plot =
+        plot.map_or(String::new(), |plot| format!("\n![The same as bars]({})\n", plot.to_string_lossy()));
+    let heading =
+        "How the heads are made and what was tried: [perturbation_method.md](perturbation_method.md).";
+    write_text(args.markdown.as_deref(), &format!("# Perturbations\n\n{heading}\n\n{page}{plot}"))?;
     if let Some(path) = &args.plot {
         write_text(Some(path), &bar_plot::draw(&bars(&report))?)?;
     }
