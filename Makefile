@@ -13,14 +13,16 @@ PEERS := .bench/peers
 SHARED := $(or $(PROTEXT_SHARED),../shared)/data
 CLIENTS := .bench/clients
 
-.PHONY: help run test check bench bench-search results whitening towers lm-head ppi-head ppi-results genes gene-heads ablations clean tools build models
+.PHONY: help run test check smoke bench bench-jobs bench-search results whitening towers lm-head ppi-head ppi-results genes gene-heads ablations clean tools nats build models
 
 help:
 	@echo "make run     build, fetch runtime and models, check the search on demo proteins, serve on $(LISTEN)"
 	@echo "             (another encoder: make run ENCODER=esm2_t6_8M)"
 	@echo "make test    every test"
 	@echo "make check   what CI runs: format, lints, tests, documentation"
+	@echo "make smoke   the compose stack: up, a job with two workers, one of them killed, its result searched, down"
 	@echo "make bench   speed beside PyTorch and ONNX Runtime in Python (fetches them into $(PEERS))"
+	@echo "make bench-jobs    batch jobs: overhead, workers, memory (docs/results/jobs.md)"
 	@echo "make bench-search  search beside hnswlib, usearch and faiss: docs/results/index.md (an hour on two cores)"
 	@echo "make results quality figures of docs/results, where ../shared/data is present"
 	@echo "make whitening, make ablations: see docs/results/homology_method.md and towers.md"
@@ -44,10 +46,19 @@ check: tools
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(MAKE) test
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	$(MAKE) smoke
 
 bench: build models $(PEERS)
 	PYTHONPATH=$(PEERS) $(PROTEXT) bench embed --data services/cli/demo/proteins.fasta --json docs/results/bench_embed.json
 	$(PROTEXT) bench api --json docs/results/bench_api.json
+
+# Batch jobs against `protext embed`, two workers against one, memory, a million short records: docs/results/jobs.md.
+bench-jobs: build models
+	python3 docs/results/bench_jobs.py $(PROTEXT) services/cli/demo/proteins.fasta
+
+# The compose stack; says so where no Docker engine answers.
+smoke: build models
+	PROTEXT=$(PROTEXT) tests/compose/smoke.sh
 
 bench-search: build models $(PEERS)
 	PYTHONPATH=$(PEERS) $(PROTEXT) bench search --data services/cli/demo/proteins.fasta --n 200000 --growth 10000,50000,1000000 \
@@ -158,10 +169,16 @@ $(CLIENTS): tests/clients/requirements.txt
 	python3 -m pip install --quiet --upgrade --target $(CLIENTS) --requirement tests/clients/requirements.txt
 	touch $(CLIENTS)
 
-tools:
+tools: nats
 	@command -v cargo > /dev/null || { echo "cargo is missing: install Rust 1.95 or later (rustup.rs)" >&2; exit 1; }
 	@python3 -m pip --version > /dev/null 2>&1 || { echo "python3 with pip is missing: apt-get install python3-pip" >&2; exit 1; }
 	@command -v cc > /dev/null || { echo "a C compiler is missing: apt-get install gcc libc6-dev" >&2; exit 1; }
+
+# The queue that tests of jobs run through; without it they say that they did not run.
+nats:
+	@command -v nats-server > /dev/null || { command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ] && \
+		{ apt-get update && apt-get install --yes --no-install-recommends nats-server; } > /dev/null 2>&1; } || \
+		echo "nats-server is missing, so tests of the queue will not run: apt-get install nats-server" >&2
 
 clean:
 	cargo clean

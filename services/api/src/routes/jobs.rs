@@ -116,6 +116,9 @@ pub(crate) struct UploadQuery {
     strict: Option<bool>,
     /// Pass over further records of an id instead of counting them as failures.
     keep_first: Option<bool>,
+    /// Residues of a shard at most: what a killed worker can lose.
+    #[param(minimum = 1)]
+    shard_residues: Option<u64>,
     /// Hours that the finished job is kept.
     keep_hours: Option<u64>,
 }
@@ -398,6 +401,9 @@ fn spec_of(query: UploadQuery) -> Result<JobSpec, Problem> {
         strict: query.strict.unwrap_or(false),
         keep_first: query.keep_first.unwrap_or(false),
     };
+    if let Some(n_residues) = query.shard_residues {
+        spec.cutting.shard_residues = n_residues;
+    }
     spec.keep_hours = query.keep_hours.unwrap_or(DEFAULT_KEEP_HOURS);
     Ok(spec)
 }
