@@ -357,6 +357,14 @@ fn a_service_takes_jobs_tells_of_them_and_answers_others_meanwhile() {
     assert!(submitted.head.contains("location: /v1/jobs/mine"));
     let again = service.send("POST", "/v1/jobs?kind=embed&name=mine", &headers, &body);
     assert_eq!((again.status, &again.json()["field"]), (409, &json!("name")));
+    // One that waits behind it is cancelled, and then removed.
+    let behind = service.send("POST", "/v1/jobs?kind=embed&name=behind", &headers, &body);
+    assert_eq!(behind.status, 202, "{}", behind.text());
+    let cancelled = service.send("POST", "/v1/jobs/behind/cancel", &[], b"");
+    assert_eq!((cancelled.status, &cancelled.json()["state"]), (200, &json!("cancelled")));
+    assert_eq!(service.send("POST", "/v1/jobs/behind/cancel", &[], b"").status, 409);
+    assert_eq!(service.get("/v1/jobs/behind/results").status, 409);
+    assert_eq!(service.send("DELETE", "/v1/jobs/behind", &[], b"").status, 204);
     wait_for("a shard", || service.get("/v1/jobs/mine").json()["shards"]["n_done"].as_u64().unwrap_or(0) > 0);
     // Behind the job's hundreds of proteins this would wait for long; ahead of them it does not.
     let one =
@@ -387,7 +395,7 @@ fn what_a_service_cannot_do_is_refused_at_once() {
     }
     let desk = Desk::new(5);
     let jobs = desk.text("jobs");
-    let service = Service::start(&[], &[("PROTEXT_JOBS", &jobs)]);
+    let service = Service::start(&[], &[("PROTEXT_JOBS", &jobs), ("PROTEXT_MAX_UPLOAD_BYTES", "1000")]);
     let post = |body: Value| service.post("/v1/jobs", &body);
     let task = json!({ "kind": "embed" });
     for (body, status, field) in [
@@ -405,6 +413,11 @@ fn what_a_service_cannot_do_is_refused_at_once() {
     let sent = |path: &str, body: &[u8]| service.send("POST", path, &fasta, body);
     assert_eq!(sent("/v1/jobs?kind=sing", b">a\nMKV\n").status, 422);
     assert_eq!(sent("/v1/jobs?kind=embed", b"").status, 422);
+    assert_eq!(sent("/v1/jobs?kind=embed", &[b'>'; 1001]).status, 413);
+    assert_eq!(sent("/v1/jobs?kind=embed&spice=1", b">a\nMKV\n").status, 400);
+    assert_eq!(sent("/v1/jobs", b">a\nMKV\n").status, 422);
+    let packed = [("content-encoding", "br"), ("content-type", "text/x-fasta")];
+    assert_eq!(service.send("POST", "/v1/jobs?kind=embed", &packed, b"x").status, 415);
     assert_eq!(sent("/v1/jobs?kind=search_all&collection=none", b">a\nMKV\n").status, 404);
     assert_eq!(sent("/v1/jobs?kind=embed&encoder=none", b">a\nMKV\n").status, 404);
     assert_eq!(service.get("/v1/jobs/none").status, 404);

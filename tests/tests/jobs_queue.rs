@@ -297,7 +297,8 @@ fn inputs_and_outputs_may_be_objects_and_what_is_wrong_with_them_is_told() {
     let second = desk.submit("again", "s3://lab/vectors.npz", &[]).output().unwrap();
     assert_eq!(second.status.code(), Some(2));
     assert!(stderr(&second).contains("exists already"), "{}", stderr(&second));
-    let absent = ["jobs", "submit", "embed", "s3://lab/absent.fasta", "-o", "s3://lab/x.npz", "--name", "absent"];
+    let absent =
+        ["jobs", "submit", "embed", "s3://lab/absent.fasta", "-o", "s3://lab/x.npz", "--name", "absent"];
     let absent = desk.protext(&absent).output().unwrap();
     assert_eq!(absent.status.code(), Some(2), "{}", stderr(&absent));
     assert_eq!(desk.status("absent")["error"]["kind"], "missing");

@@ -285,11 +285,12 @@ impl Jobs {
         folder.remove_folder("")
     }
 
-    /// Removes jobs that are over and past their time. Returns their ids.
+    /// Removes jobs that are over and past their time, and what killed processes left half-written. Returns their ids.
     ///
     /// # Errors
     /// [`JobError::Store`].
     pub fn expire(&self) -> Result<Vec<String>, JobError> {
+        self.store.sweep()?;
         let now = now_unix_s();
         let mut removed = Vec::new();
         for status in self.list()? {

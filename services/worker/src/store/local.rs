@@ -6,6 +6,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
@@ -13,6 +14,8 @@ use super::{Claim, Listed, Store};
 use crate::error::{StoreError, StoreFault};
 
 const STAGED: &str = ".staged";
+/// Half-written files are left alone for this long.
+const SWEPT_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A folder.
 #[derive(Debug, Clone)]
@@ -202,6 +205,21 @@ impl Store for LocalStore {
         Ok(Claim { _file: Some(file) })
     }
 
+    fn sweep(&self) -> Result<(), StoreError> {
+        let staged = self.path(STAGED);
+        let entries = fs::read_dir(&staged).map_err(|error| failed("list", &staged, error))?;
+        for entry in entries.flatten() {
+            let age = entry.metadata().ok().and_then(|about| about.modified().ok()?.elapsed().ok());
+            if age.is_none_or(|age| age < SWEPT_AFTER) {
+                continue;
+            }
+            let path = entry.path();
+            // Another process may sweep, too.
+            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        }
+        Ok(())
+    }
+
     fn is_held(&self, name: &str) -> Result<bool, StoreError> {
         Ok(self.has(name)? && self.claim(name)?.is_none())
     }
@@ -226,6 +244,20 @@ mod tests {
         store.remove_folder("a").unwrap();
         assert!(!store.has("a/b").unwrap());
         assert_eq!(store.fetch("a/b", folder.path()).unwrap_err().fault, StoreFault::Missing);
+    }
+
+    #[test]
+    fn what_was_left_half_written_is_swept_once_it_is_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(folder.path()).unwrap();
+        let staged = folder.path().join(STAGED);
+        std::fs::write(staged.join("new"), "").unwrap();
+        std::fs::create_dir(staged.join("old")).unwrap();
+        std::fs::write(staged.join("old/part"), "").unwrap();
+        let long_ago = std::time::SystemTime::now() - SWEPT_AFTER * 2;
+        File::open(staged.join("old")).unwrap().set_modified(long_ago).unwrap();
+        store.sweep().unwrap();
+        assert!(staged.join("new").exists() && !staged.join("old").exists());
     }
 
     #[test]

@@ -118,6 +118,12 @@ pub(crate) trait Store: Send + Sync {
     /// [`StoreError`].
     fn hold(&self, name: &str) -> Result<Claim, StoreError>;
 
+    /// Removes what killed processes left half-written, once it is older than any process can be expected to write it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn sweep(&self) -> Result<(), StoreError>;
+
     /// True if any process holds or claims what has this name. In an object store nobody knows, so true.
     ///
     /// # Errors
