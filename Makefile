@@ -41,11 +41,12 @@ run: build
 test: build models $(CLIENTS)
 	PROTEXT_TEST_CLIENTS=$(CURDIR)/$(CLIENTS) cargo test --workspace --release --locked
 
+# All in one profile, so that what libraries build of their own is built, and kept on disk, once.
 check: tools
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --release --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --release --locked
 	$(MAKE) test
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	$(MAKE) smoke
 
 bench: build models $(PEERS)
