@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::context::PublishAckFuture;
@@ -152,25 +152,38 @@ impl NatsQueue {
     /// [`JobError::Queue`] where the stream is gone; a server that cannot be reached is waited for.
     pub fn work(&self, models: &dyn Models, watch: &Watch, once: bool) -> Result<(), JobError> {
         let mut worker = QueueWorker { queue: self, models, open: HashMap::new() };
+        let mut looked_for_commits: Option<Instant> = None;
         while !watch.stop.load(Ordering::Relaxed) {
-            let mut took_any = false;
-            for consumer in [&self.commits, &self.shards] {
-                if let Some(message) = self.take(consumer) {
-                    took_any = true;
+            // A commit that is not ready comes back every second, so nobody need look more often.
+            if looked_for_commits.is_none_or(|at| at.elapsed() >= COMMIT_AGAIN) {
+                if let Some(message) = self.take(&self.commits, None) {
                     worker.handle(&message);
                 }
+                looked_for_commits = Some(Instant::now());
             }
-            if once && !took_any {
-                return Ok(());
+            let mut taken = self.take(&self.shards, Some(FETCH_WAIT));
+            if once && taken.is_none() {
+                taken = self.take(&self.commits, Some(FETCH_WAIT));
+            }
+            match taken {
+                Some(message) => worker.handle(&message),
+                None if once => return Ok(()),
+                None => {}
             }
         }
         Ok(())
     }
 
-    /// The next message, if one comes within a second. A server that is away counts as none.
-    fn take(&self, consumer: &PullConsumer) -> Option<Message> {
+    /// The next message, if one comes within `wait`; if none is to be waited for, one that is there. A server that is away
+    /// counts as none.
+    fn take(&self, consumer: &PullConsumer, wait: Option<Duration>) -> Option<Message> {
         self.runtime.block_on(async {
-            let looked = consumer.fetch().max_messages(1).expires(FETCH_WAIT).messages();
+            let looked = async {
+                match wait {
+                    Some(wait) => consumer.batch().max_messages(1).expires(wait).messages().await,
+                    None => consumer.fetch().max_messages(1).messages().await,
+                }
+            };
             // The client's own wait has no end while it is not connected.
             let looked = tokio::time::timeout(FETCH_WAIT * 5, looked).await;
             let mut messages = match looked {
