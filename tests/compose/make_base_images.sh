@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# Makes the base images that the Dockerfile names where no image registry can be reached: from Debian packages,
+# Makes the base images that Dockerfile and compose.yaml name where no image registry can be reached: from Debian packages,
 # and this machine's Rust toolchain. Needs root, debootstrap and docker. Images that are there are left alone.
+#   make_base_images.sh [debian] [nats] [rust]     those that are named; all of them by default
 set -euo pipefail
 
 debian=debian:bookworm-slim
+nats=nats:2.9
 rust=rust:1.95-bookworm
+wanted=" ${*:-debian nats rust} "
+is_wanted() { [[ $wanted == *" $1 "* ]]; }
 here() { docker image inspect "$1" > /dev/null 2>&1; }
 
 work=$(mktemp -d)
@@ -22,7 +26,17 @@ if ! here "$debian"; then
     tar -C "$work/debian" -c . | docker import --change 'CMD ["bash"]' - "$debian"
 fi
 
-if ! here "$rust"; then
+if is_wanted nats && ! here "$nats"; then
+    mkdir -p "$work/nats"
+    cat > "$work/nats/Dockerfile" <<DOCKERFILE
+FROM $debian
+RUN apt-get update && apt-get install --yes --no-install-recommends nats-server && rm -rf /var/lib/apt/lists/*
+ENTRYPOINT ["nats-server"]
+DOCKERFILE
+    docker build --network host --tag "$nats" "$work/nats"
+fi
+
+if is_wanted rust && ! here "$rust"; then
     mkdir -p "$work/rust"
     cp -r "$(rustc --print sysroot)" "$work/rust/toolchain"
     rm -rf "$work/rust/toolchain/share"

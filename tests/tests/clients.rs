@@ -56,11 +56,12 @@ fn requests_made_up_from_the_description_are_borne() {
     let index = folder.path().join("demo.index").to_str().unwrap().to_owned();
     let built = run(&["index", "build", fasta.to_str().unwrap(), "-o", &index]);
     assert!(built.status.success(), "{}", stderr(&built));
-    let data = folder.path().join("data");
+    let (data, jobs) = (folder.path().join("data"), folder.path().join("jobs"));
     let environment = [
         ("PROTEXT_DATA", data.to_str().unwrap()),
         ("PROTEXT_MAX_RECORDS", "8"),
         ("PROTEXT_BODY_TIMEOUT_S", "5"),
+        ("PROTEXT_JOBS", jobs.to_str().unwrap()),
     ];
     let service = Service::start(&[format!("demo={index}")], &environment);
     let mut python = Command::new("python3");

@@ -38,6 +38,7 @@ pub struct CollectionBuilder {
     /// One a space, the main one first.
     tables: Vec<VectorTable>,
     metadata: BTreeMap<String, String>,
+    created_unix_s: Option<u64>,
 }
 
 impl CollectionBuilder {
@@ -50,7 +51,13 @@ impl CollectionBuilder {
             params.validate()?;
         }
         let tables = vec![VectorTable::new(space)?];
-        Ok(Self { kind, records: RecordTable::default(), tables, metadata: BTreeMap::new() })
+        Ok(Self {
+            kind,
+            records: RecordTable::default(),
+            tables,
+            metadata: BTreeMap::new(),
+            created_unix_s: None,
+        })
     }
 
     /// Adds a further space; called before the first record.
@@ -106,6 +113,12 @@ impl CollectionBuilder {
         self.metadata.insert(key.into(), value.into());
     }
 
+    /// Notes this time of building, in seconds since 1970, instead of the clock's; 0 where the same records are to make the
+    /// same files.
+    pub fn set_created(&mut self, unix_s: u64) {
+        self.created_unix_s = Some(unix_s);
+    }
+
     /// Keeps a taxonomy with the records, for filters such as `taxon under 7711`.
     pub fn set_taxonomy(&mut self, taxonomy: impl Into<Arc<Taxonomy>>) {
         self.records.set_taxonomy(Some(taxonomy.into()));
@@ -145,7 +158,8 @@ impl CollectionBuilder {
             });
         }
         // A clock set before 1970 is not worth failing for.
-        let created_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let created_unix_s = self.created_unix_s.unwrap_or_else(now);
         let records = Records::Held(Arc::new(self.records));
         Ok(Collection { records, indexes, created_unix_s, metadata: self.metadata })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::dev::{Decompress, Payload};
 use actix_web::error::PayloadError;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName};
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
@@ -72,7 +72,7 @@ impl FromRequest for ReadBody {
             request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned()
         };
         let content_type = header(CONTENT_TYPE);
-        let refused = refuse_early(&header(CONTENT_ENCODING), &header(CONTENT_LENGTH), limits.0);
+        let refused = refuse_early(request.headers(), &header(CONTENT_LENGTH), limits.0);
         let payload = Decompress::from_headers(payload.take(), request.headers());
         Box::pin(async move {
             refused?;
@@ -86,12 +86,19 @@ impl FromRequest for ReadBody {
     }
 }
 
-/// What the head alone rules out.
-fn refuse_early(encoding: &str, length: &str, max_bytes: usize) -> Result<(), Problem> {
-    if !matches!(encoding.trim().to_ascii_lowercase().as_str(), "" | "identity" | "gzip" | "zstd") {
-        let detail = "this content encoding is not understood; send gzip, zstd or none";
-        return Err(Problem::new(ProblemKind::UnsupportedMediaType, detail));
+/// Refuses a packing of the body other than gzip and zstd.
+pub(crate) fn ensure_known_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let encoding = headers.get(CONTENT_ENCODING).map_or(Ok(""), |value| value.to_str()).unwrap_or("?");
+    if matches!(encoding.trim().to_ascii_lowercase().as_str(), "" | "identity" | "gzip" | "zstd") {
+        return Ok(());
     }
+    let detail = "this content encoding is not understood; send gzip, zstd or none";
+    Err(Problem::new(ProblemKind::UnsupportedMediaType, detail))
+}
+
+/// What the head alone rules out.
+fn refuse_early(headers: &HeaderMap, length: &str, max_bytes: usize) -> Result<(), Problem> {
+    ensure_known_encoding(headers)?;
     match length.parse::<u64>() {
         Ok(n_bytes) if n_bytes > max_bytes as u64 => Err(Problem::body_too_large(max_bytes)),
         _ => Ok(()),

@@ -23,6 +23,7 @@ mod vectors;
 pub use audit::Audit;
 pub use error::{Problem, ProblemKind};
 pub use openapi::document;
+pub use routes::jobs::JobsAccess;
 pub use server::{ServeError, ServerSettings, serve};
 pub use state::{AppInfo, EncoderInfo};
 pub use tls::{TlsError, TlsFiles};

@@ -16,6 +16,7 @@ use crate::audit::Audit;
 use crate::error::{Problem, ProblemKind};
 use crate::metrics::Metrics;
 use crate::page::Maps;
+use crate::routes::jobs::JobsAccess;
 
 /// What the binary knows of a running encoder and the engine does not.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -46,10 +47,14 @@ pub struct AppInfo {
     pub access: Access,
     /// Where writes are noted.
     pub audit: Audit,
+    /// Batch jobs, if the service runs any.
+    pub jobs: Option<JobsAccess>,
 }
 
 /// Whole-collection answers that may stream at once; more are told to come back.
 const MAX_STREAMS: usize = 4;
+/// Callers that may follow jobs at once; each costs a connection and a look at the disk twice a second.
+const MAX_FOLLOWERS: usize = 256;
 
 /// What every route sees.
 pub(crate) struct AppState {
@@ -58,11 +63,13 @@ pub(crate) struct AppState {
     pub(crate) library: Option<Arc<Library>>,
     pub(crate) access: Arc<Access>,
     pub(crate) audit: Audit,
+    pub(crate) jobs: Option<JobsAccess>,
     pub(crate) metrics: Metrics,
     pub(crate) max_body_bytes: usize,
     pub(crate) body_timeout: Duration,
     pub(crate) deadline: Duration,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) followers: Arc<Semaphore>,
     pub(crate) is_ready: AtomicBool,
     pub(crate) has_tls: bool,
     pub(crate) started: Instant,
@@ -77,11 +84,13 @@ impl AppState {
             library: info.library.map(Arc::new),
             access: Arc::new(info.access),
             audit: info.audit,
+            jobs: info.jobs,
             metrics: Metrics::default(),
             max_body_bytes: settings.max_body_bytes,
             body_timeout: Duration::from_secs(settings.body_timeout_s),
             deadline: Duration::from_secs(settings.deadline_s),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
             is_ready: AtomicBool::new(false),
             has_tls: settings.tls.is_some(),
             started: Instant::now(),

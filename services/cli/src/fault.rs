@@ -16,6 +16,7 @@ use protext_registry::{CacheError, RegistryError, WheelError};
 use protext_remote::RemoteError;
 use protext_texts::TextError;
 use protext_texts::fetch::FetchError;
+use protext_worker::{JobError, StoreFault};
 
 /// Wrong usage that the argument parser cannot see.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
             || cause.downcast_ref::<protext_engine::perturbation::PerturbationError>().is_some_and(|error| {
                 !matches!(error, protext_engine::perturbation::PerturbationError::Head(_))
             })
+            || cause.downcast_ref::<JobError>().is_some_and(is_input_of_job)
             || cause.downcast_ref::<RemoteError>().is_some_and(is_setting)
             || cause.downcast_ref::<VariantError>().is_some_and(is_input_of_variants)
             || is_input_of_registry(cause)
@@ -151,6 +153,21 @@ fn is_input_of_variants(error: &VariantError) -> bool {
     match error {
         VariantError::Engine(error) => is_input_of_engine(error),
         VariantError::Head(_) | VariantError::Stopped => false,
+        _ => true,
+    }
+}
+
+/// What the caller can mend; a job that ended otherwise has failed.
+fn is_input_of_job(error: &JobError) -> bool {
+    match error {
+        JobError::Engine(error) => is_input_of_engine(error),
+        JobError::Store(error) => error.fault != StoreFault::Other,
+        JobError::EveryRecord(_)
+        | JobError::ShardsFailed { .. }
+        | JobError::Damaged { .. }
+        | JobError::Cancelled
+        | JobError::Stopped
+        | JobError::Queue { .. } => false,
         _ => true,
     }
 }

@@ -8,6 +8,7 @@
 mod commands;
 mod fault;
 mod interrupt;
+mod job_models;
 mod progress;
 mod remote;
 mod settings;

@@ -45,6 +45,15 @@ pub(crate) struct ServeSettings {
     pub(crate) max_rerank: usize,
     /// Most tokens waiting for an encoder.
     pub(crate) max_queued_tokens: usize,
+    /// Where jobs are kept: a folder; by default `jobs` in the data folder, else one of this address beside the user's data.
+    /// `none` for no jobs.
+    pub(crate) jobs: Option<String>,
+    /// Queue whose workers run the jobs, such as `nats://queue:4222`; this process by default.
+    pub(crate) queue: Option<String>,
+    /// Folder below which callers may name inputs of jobs; none by default.
+    pub(crate) job_inputs: Option<PathBuf>,
+    /// Largest upload of a job, in bytes.
+    pub(crate) max_upload_bytes: u64,
     /// Time that requests under way have after a stop signal, in seconds.
     pub(crate) shutdown_timeout_s: u64,
     /// Time that a client has to send the head of a request, in seconds.
@@ -97,6 +106,10 @@ impl Default for ServeSettings {
             max_k: limits.max_k,
             max_rerank: limits.max_rerank,
             max_queued_tokens: 1 << 18,
+            jobs: None,
+            queue: None,
+            job_inputs: None,
+            max_upload_bytes: 1 << 30,
             shutdown_timeout_s: 20,
             request_timeout_s: 10,
             body_timeout_s: 30,
@@ -171,10 +184,11 @@ impl ServeSettings {
             "MAX_K" => max_k, "MAX_RERANK" => max_rerank, "MAX_QUEUED_TOKENS" => max_queued_tokens, "SHUTDOWN_TIMEOUT_S" => shutdown_timeout_s,
             "REQUEST_TIMEOUT_S" => request_timeout_s, "BODY_TIMEOUT_S" => body_timeout_s, "DEADLINE_S" => deadline_s,
             "N_HTTP_WORKERS" => n_http_workers, "READ_ONLY" => read_only, "WITHOUT_KEYS" => without_keys,
-            "RECALL_SAMPLE" => recall_sample
+            "RECALL_SAMPLE" => recall_sample, "MAX_UPLOAD_BYTES" => max_upload_bytes
         );
         let files = [
             ("DATA", &mut self.data),
+            ("JOB_INPUTS", &mut self.job_inputs),
             ("KEYS", &mut self.keys),
             ("AUDIT_LOG", &mut self.audit_log),
             ("TLS_CERTIFICATE", &mut self.tls_certificate),
@@ -184,6 +198,12 @@ impl ServeSettings {
             if let (_, Some(path)) = each(variable) {
                 *field = Some(path.into());
             }
+        }
+        if let (_, Some(place)) = each("JOBS") {
+            self.jobs = Some(place);
+        }
+        if let (_, Some(address)) = each("QUEUE") {
+            self.queue = Some(address);
         }
         if let (_, Some(origins)) = each("CORS_ORIGINS") {
             self.cors_origins = origins.split(',').map(|origin| origin.trim().to_owned()).collect();

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use protext_core::{LongReport, ResidueNotes, Space};
+use protext_core::{Encoded, LongReport, Modality, ResidueNotes, Space};
 use protext_index::{Nearest, Record, ViewSearch};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::search::{Query, Searched, encode, locate};
+use crate::search::{EncodedQuery, Query, Searched, encode, locate};
 use crate::target::Target;
 
 /// One protein and how to annotate it.
@@ -63,30 +63,49 @@ pub async fn annotate(engine: &Arc<Engine>, request: AnnotateRequest) -> Result<
     engine.collection(request.collection.as_deref(), Some(Target::Texts))?;
     let encoded = encode(engine, &request.query).await?;
     let engine = Arc::clone(engine);
-    let answer = tokio::task::spawn_blocking(move || {
-        let (name, open) = engine.collection(request.collection.as_deref(), Some(Target::Texts))?;
-        let view = open.view();
-        let located = locate(&engine, Searched { name: &name, view: &view }, &request.query, encoded)?;
-        let n_texts = view.len();
-        let search = ViewSearch::new(n_texts.max(1)).exactly();
-        let hits = view.nearest(&located.space, &located.vector, &search)?;
-        let cosines: Vec<f32> = hits.iter().map(|hit| hit.cosine).collect();
-        let confidences =
-            engine.calibration(&located.space).map(|calibration| calibration.confidences(&cosines));
-        let annotation = |(index, hit): (usize, &Nearest<'_>)| {
-            let confidence = confidences.as_ref().map(|all| all[index]);
-            let record = hit.entry.record()?;
-            Ok(Annotation { rank: index + 1, record, cosine: hit.cosine, confidence })
-        };
-        let annotations = hits.iter().take(request.k).enumerate().map(annotation);
-        Ok(AnnotateAnswer {
-            collection: name,
-            n_texts,
-            annotations: annotations.collect::<Result<_, EngineError>>()?,
-            space: located.space,
-            long: located.long,
-            residues: located.residues,
-        })
-    });
+    let answer = tokio::task::spawn_blocking(move || answer(&engine, &request, encoded));
     answer.await.map_err(|_| EngineError::WorkerLost)?
+}
+
+/// Annotates one protein of a job, whose sequence was encoded already. Blocks; not for async threads.
+///
+/// # Errors
+/// As [`annotate`].
+pub fn annotate_encoded(
+    engine: &Engine,
+    request: &AnnotateRequest,
+    sequence: &str,
+    encoded: Encoded,
+) -> Result<AnnotateAnswer, EngineError> {
+    let (modality, sequence) = (Modality::Protein, Some(sequence.to_owned()));
+    answer(engine, request, Some(EncodedQuery { modality, sequence, encoded, notes: None }))
+}
+
+fn answer(
+    engine: &Engine,
+    request: &AnnotateRequest,
+    encoded: Option<EncodedQuery>,
+) -> Result<AnnotateAnswer, EngineError> {
+    let (name, open) = engine.collection(request.collection.as_deref(), Some(Target::Texts))?;
+    let view = open.view();
+    let located = locate(engine, Searched { name: &name, view: &view }, &request.query, encoded)?;
+    let n_texts = view.len();
+    let search = ViewSearch::new(n_texts.max(1)).exactly();
+    let hits = view.nearest(&located.space, &located.vector, &search)?;
+    let cosines: Vec<f32> = hits.iter().map(|hit| hit.cosine).collect();
+    let confidences = engine.calibration(&located.space).map(|calibration| calibration.confidences(&cosines));
+    let annotation = |(index, hit): (usize, &Nearest<'_>)| {
+        let confidence = confidences.as_ref().map(|all| all[index]);
+        let record = hit.entry.record()?;
+        Ok(Annotation { rank: index + 1, record, cosine: hit.cosine, confidence })
+    };
+    let annotations = hits.iter().take(request.k).enumerate().map(annotation);
+    Ok(AnnotateAnswer {
+        collection: name,
+        n_texts,
+        annotations: annotations.collect::<Result<_, EngineError>>()?,
+        space: located.space,
+        long: located.long,
+        residues: located.residues,
+    })
 }

@@ -5,8 +5,13 @@
 //! within its budget of padded tokens; for encoders that run elsewhere it lists pieces up to the encoder's own limits.
 //! The queue is bounded in tokens: past the bound an interactive caller is
 //! told to come back, a batch job waits. A caller that left is dropped before any work is done for it.
+//!
+//! Jobs have a lane of their own with a bound of its own ([`Batcher::submit_packed`]): a worker takes from it only when no
+//! caller waits, so a caller waits for one batch of a job at most, and a job never makes the service busy. Their batches
+//! are packed by the records alone, never by what else is there, so that a job gives the same bytes whenever it runs.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -16,6 +21,7 @@ use protext_core::{EncodeError, Encoder, EncoderWorker, Packing, Piece, PieceOut
 use tokio::sync::oneshot;
 
 use crate::error::EngineError;
+use crate::packed::{PieceAt, pack};
 
 /// How long a batch that is sent elsewhere waits to become full: little beside a request over the network.
 const LINGER: Duration = Duration::from_millis(10);
@@ -79,6 +85,7 @@ impl Counters {
 }
 
 struct Shared {
+    encoder: String,
     settings: BatcherSettings,
     counters: Counters,
     packing: Packing,
@@ -93,6 +100,9 @@ struct Shared {
 struct Queue {
     tasks: VecDeque<Task>,
     n_tokens: usize,
+    /// Batches of jobs, as they were packed.
+    jobs: VecDeque<Vec<Task>>,
+    n_job_tokens: usize,
     closed: bool,
 }
 
@@ -121,6 +131,7 @@ impl Batcher {
     /// [`EngineError::Encode`] if a session cannot be opened, [`EngineError::Io`] if a thread cannot be started.
     pub fn start(encoder: &dyn Encoder, settings: BatcherSettings) -> Result<Self, EngineError> {
         let shared = Arc::new(Shared {
+            encoder: encoder.id().to_owned(),
             settings,
             counters: Counters::default(),
             packing: encoder.packing(),
@@ -165,7 +176,42 @@ impl Batcher {
         self.push(queue.unwrap_or_else(PoisonError::into_inner), parts, want_hidden)
     }
 
-    /// Tokens waiting now.
+    /// Submits records of a job, each in one or more parts, to the lane behind all callers; waits for room there. Pieces
+    /// share batches of at most `max_batch_tokens` padded tokens, in the order given: the records decide the batches.
+    #[must_use]
+    pub fn submit_packed(
+        &self,
+        records: &[Vec<Prepared>],
+        want_hidden: bool,
+        max_batch_tokens: usize,
+    ) -> Vec<oneshot::Receiver<Outcome>> {
+        let (under_way, receivers): (Vec<_>, Vec<_>) =
+            records.iter().map(|parts| Record::new(pieces_of(parts).count())).unzip();
+        let pieces: Vec<Vec<&Piece>> = records.iter().map(|parts| pieces_of(parts).collect()).collect();
+        for batch in pack(&pieces, self.shared.packing, max_batch_tokens) {
+            let task = |PieceAt { record, index }: PieceAt| Task {
+                piece: pieces[record][index].clone(),
+                index,
+                want_hidden,
+                record: Arc::clone(&under_way[record]),
+            };
+            let batch: Vec<Task> = batch.into_iter().map(task).collect();
+            let n_tokens: usize = batch.iter().map(|task| task.piece.n_tokens()).sum();
+            let is_full = |queue: &mut Queue| {
+                !queue.jobs.is_empty()
+                    && queue.n_job_tokens + n_tokens > self.shared.settings.max_queued_tokens
+            };
+            let mut queue =
+                self.shared.room.wait_while(self.lock(), is_full).unwrap_or_else(PoisonError::into_inner);
+            queue.n_job_tokens += n_tokens;
+            queue.jobs.push_back(batch);
+            drop(queue);
+            self.shared.work.notify_all();
+        }
+        receivers
+    }
+
+    /// Tokens waiting now, those of jobs aside.
     #[must_use]
     pub fn n_queued_tokens(&self) -> usize {
         self.lock().n_tokens
@@ -197,10 +243,7 @@ impl Batcher {
         parts: &[Prepared],
         want_hidden: bool,
     ) -> oneshot::Receiver<Outcome> {
-        let (reply, receiver) = oneshot::channel();
-        let n_pieces = pieces_of(parts).count();
-        let state = RecordState { outputs: vec![None; n_pieces], n_missing: n_pieces, reply: Some(reply) };
-        let record = Arc::new(Record { state: Mutex::new(state) });
+        let (record, receiver) = Record::new(pieces_of(parts).count());
         for (index, piece) in pieces_of(parts).enumerate() {
             queue.n_tokens += piece.n_tokens();
             queue.tasks.push_back(Task {
@@ -244,23 +287,30 @@ fn work(shared: &Shared, mut worker: Box<dyn EncoderWorker>) {
     while let Some(batch) = next_batch(shared) {
         shared.room.notify_all();
         shared.counters.count(&batch, shared.packing);
-        run(&mut *worker, &batch);
+        run(&shared.encoder, &mut *worker, &batch);
     }
 }
 
-/// Runs a batch and hands its outputs out. One piece that is refused does not spoil the others: they are run apart.
-fn run(worker: &mut dyn EncoderWorker, batch: &[Task]) {
+/// Runs a batch and hands its outputs out. One piece that fails does not spoil the others: they are run apart.
+fn run(encoder: &str, worker: &mut dyn EncoderWorker, batch: &[Task]) {
     let pieces: Vec<&Piece> = batch.iter().map(|task| &task.piece).collect();
-    match worker.run(&pieces, batch[0].want_hidden) {
+    let ran = catch_unwind(AssertUnwindSafe(|| worker.run(&pieces, batch[0].want_hidden)));
+    // A panic inside an encoder is the failure of its batch: the thread and its session go on.
+    let panicked = |_| {
+        let source = "the encoder panicked; the log says where".into();
+        Err(EncodeError::Runtime { encoder: encoder.to_owned(), source })
+    };
+    match ran.unwrap_or_else(panicked) {
         Ok(outputs) => {
             for (task, output) in batch.iter().zip(outputs) {
                 task.record.deliver(task.index, output);
             }
         }
-        Err(EncodeError::Refused { .. }) if batch.len() > 1 => {
+        // An encoder that cannot be reached fails for each of them alike.
+        Err(error) if batch.len() > 1 && !matches!(error, EncodeError::Unavailable { .. }) => {
             let (first, second) = batch.split_at(batch.len() / 2);
-            run(worker, first);
-            run(worker, second);
+            run(encoder, worker, first);
+            run(encoder, worker, second);
         }
         Err(error) => {
             let error = Arc::new(error);
@@ -283,8 +333,8 @@ fn next_batch(shared: &Shared) -> Option<Vec<Task>> {
             Packing::Padded => queue.take_batch(shared.settings.max_batch_tokens),
             Packing::Listed { max_pieces, max_tokens } => queue.take_list(max_pieces, max_tokens),
         };
-        if batch.is_some() {
-            return batch;
+        if let Some(batch) = batch.or_else(|| queue.take_job_batch()) {
+            return Some(batch);
         }
         if queue.closed {
             return None;
@@ -336,6 +386,17 @@ impl Queue {
         Some(list)
     }
 
+    /// The oldest batch of a job, whole: what another piece does must not change the batch that a piece is in.
+    fn take_job_batch(&mut self) -> Option<Vec<Task>> {
+        loop {
+            let batch = self.jobs.pop_front()?;
+            self.n_job_tokens -= batch.iter().map(|task| task.piece.n_tokens()).sum::<usize>();
+            if batch.iter().any(|task| task.record.is_wanted()) {
+                return Some(batch);
+            }
+        }
+    }
+
     fn take_batch(&mut self, max_batch_tokens: usize) -> Option<Vec<Task>> {
         let first = self.take_oldest()?;
         let (mut longest, want_hidden) = (first.piece.n_tokens(), first.want_hidden);
@@ -360,6 +421,13 @@ impl Queue {
 }
 
 impl Record {
+    /// A record of so many pieces on its way, and where its outcome will be told.
+    fn new(n_pieces: usize) -> (Arc<Self>, oneshot::Receiver<Outcome>) {
+        let (reply, receiver) = oneshot::channel();
+        let state = RecordState { outputs: vec![None; n_pieces], n_missing: n_pieces, reply: Some(reply) };
+        (Arc::new(Self { state: Mutex::new(state) }), receiver)
+    }
+
     fn lock(&self) -> MutexGuard<'_, RecordState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -578,5 +646,35 @@ mod tests {
         assert!(matches!(*failed.unwrap_err(), EncodeError::NotFinite { .. }));
         let good = batcher.submit_blocking(&record(&[2], 4), false).blocking_recv().unwrap();
         assert_eq!(good.unwrap()[0].mean, [4.0]);
+    }
+
+    #[test]
+    fn callers_go_before_jobs_and_jobs_make_nobody_wait_for_room() {
+        let encoder = closed_gate();
+        let batcher = Batcher::start(&encoder, settings(8, 10)).unwrap();
+        let busy = occupy(&batcher);
+        let job: Vec<Vec<Prepared>> = vec![record(&[4], 1).into(), record(&[4], 1).into()];
+        let of_job = batcher.submit_packed(&job, false, 8);
+        // The room of callers is as empty as before.
+        assert_eq!(batcher.n_queued_tokens(), 0);
+        let of_callers = [9, 1].map(|n| batcher.try_submit(&record(&[n], 2), false).unwrap());
+        open(&encoder);
+        busy.blocking_recv().unwrap().unwrap();
+        for reply in of_job.into_iter().chain(of_callers) {
+            reply.blocking_recv().unwrap().unwrap();
+        }
+        assert_eq!(*encoder.batches.lock().unwrap(), vec![vec![1], vec![9], vec![1], vec![4, 4]]);
+    }
+
+    #[test]
+    fn a_bad_record_of_a_job_fails_alone() {
+        let encoder = closed_gate();
+        open(&encoder);
+        let batcher = Batcher::start(&encoder, settings(8, 1000)).unwrap();
+        let job = [1, -1, 3].map(|token| record(&[2], token).into());
+        let outcomes =
+            batcher.submit_packed(&job, false, 8).into_iter().map(|reply| reply.blocking_recv().unwrap());
+        let is_ok: Vec<bool> = outcomes.map(|outcome| outcome.is_ok()).collect();
+        assert_eq!(is_ok, [true, false, true]);
     }
 }

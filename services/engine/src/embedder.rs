@@ -161,6 +161,31 @@ impl Embedder {
         Ok(Pending { parts, reply, encoder: Arc::clone(&self.encoder) })
     }
 
+    /// Submits records of a job, which share batches of `max_batch_tokens` with nothing else; behind all other callers.
+    /// Waits for room. Not for async threads. Each record has its own outcome, in order.
+    #[must_use]
+    pub fn submit_packed(
+        &self,
+        inputs: &[EncoderInput],
+        options: EmbedOptions,
+        max_batch_tokens: usize,
+    ) -> Vec<Result<Pending, EngineError>> {
+        let mut prepared = Vec::with_capacity(inputs.len());
+        let outcomes: Vec<Result<(), EngineError>> = inputs
+            .iter()
+            .map(|input| self.prepare(input, options).map(|parts| prepared.push(parts)))
+            .collect();
+        let replies = self.batcher.submit_packed(&prepared, options.per_residue, max_batch_tokens);
+        let mut under_way = prepared.into_iter().zip(replies);
+        let pending = |outcome: Result<(), EngineError>| {
+            outcome.map(|()| {
+                let (parts, reply) = under_way.next().expect("one reply for each record that was prepared");
+                Pending { parts, reply, encoder: Arc::clone(&self.encoder) }
+            })
+        };
+        outcomes.into_iter().map(pending).collect()
+    }
+
     /// The whole record, or one part a sentence.
     fn prepare(&self, input: &EncoderInput, options: EmbedOptions) -> Result<Vec<Prepared>, EngineError> {
         match input {

@@ -10,6 +10,7 @@ pub mod cached_rows;
 pub mod cells;
 mod collections;
 mod embed_records;
+mod embed_shard;
 mod embedder;
 mod engine;
 mod error;
@@ -22,6 +23,7 @@ pub mod library;
 pub mod m8;
 pub mod map;
 pub mod output;
+mod packed;
 pub mod perturbation;
 pub mod ppi;
 mod program;
@@ -39,6 +41,7 @@ pub use collections::OpenCollection;
 pub use embed_records::{
     EmbedRecordsSettings, EmbeddedRecord, FailedRecord, FailureReason, RecordsSummary, embed_records,
 };
+pub use embed_shard::{ShardRow, ShardSettings, embed_shard};
 pub use embedder::{EmbedOptions, Embedder, Pending};
 pub use engine::{Engine, Limits};
 pub use error::{BadRecord, EngineError};

@@ -4,7 +4,7 @@
 //! vector. A vector that it brings must name its space. All records of a request are checked before anything is encoded,
 //! and all or none are written: [`upsert`] returns once the disk has them and searches find them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -42,6 +42,19 @@ struct Checked {
     record: Record,
     given: Vec<Option<JointVector>>,
     input: Option<EncoderInput>,
+}
+
+/// What a collection keeps of the further columns of a record, by name in lower case, and where the record says that it
+/// comes from. A column of a name that every record has says nothing more.
+#[must_use]
+pub fn free_fields(metadata: Vec<(String, String)>) -> (BTreeMap<String, String>, Option<String>) {
+    // Of columns of one name the first counts.
+    let named = metadata.into_iter().rev();
+    let mut fields: BTreeMap<String, String> =
+        named.map(|(name, value)| (name.trim().to_ascii_lowercase(), value)).collect();
+    let source = fields.remove("source");
+    fields.retain(|name, _| !Record::has_field_of_its_own(name));
+    (fields, source)
 }
 
 /// Embeds and writes records.

@@ -310,6 +310,10 @@ fn write_all_formats(folder: &Path) {
         }
         writer.finish().unwrap();
     }
+    write(&folder.join("pooled.h5ad"), &options(24), &rows);
+    create(&folder.join("none.h5ad"), &options(24)).unwrap().finish().unwrap();
+    let refused = create(&folder.join("x.h5ad"), &OutputOptions { per_residue: true, ..options(8) });
+    assert!(matches!(refused, Err(OutputError::NoResiduesIn { .. })));
 }
 
 /// Ids p0, p1, ... and values number + component / 4.

@@ -36,7 +36,8 @@ pub fn program() -> PathBuf {
 
 pub fn protext(args: &[&str]) -> Command {
     let mut command = Command::new(program());
-    command.args(args).stdin(Stdio::null()).env_remove("RUST_LOG");
+    // Services of tests run no jobs of the person who types `make test`, nor of each other.
+    command.args(args).stdin(Stdio::null()).env_remove("RUST_LOG").env("PROTEXT_JOBS", "none");
     command
 }
 

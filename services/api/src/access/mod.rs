@@ -237,6 +237,11 @@ mod tests {
         assert_eq!(scope(Method::DELETE, "/v1/collections/{name}/records/{id:.+}"), Some(Scope::Write));
         assert_eq!(scope(Method::DELETE, "/v1/collections/{name}"), Some(Scope::Admin));
         assert_eq!(scope(Method::POST, "/v1/collections"), Some(Scope::Admin));
+        assert_eq!(scope(Method::POST, "/v1/jobs"), Some(Scope::Write));
+        assert_eq!(scope(Method::POST, "/v1/jobs/{id}/cancel"), Some(Scope::Write));
+        assert_eq!(scope(Method::DELETE, "/v1/jobs/{id}"), Some(Scope::Write));
+        assert_eq!(scope(Method::GET, "/v1/jobs/{id}/events"), Some(Scope::Read));
+        assert_eq!(scope(Method::GET, "/v1/jobs/{id}/results"), Some(Scope::Read));
         assert_eq!(scope_of(&Method::PATCH, None), Some(Scope::Admin));
         assert_eq!(scope_of(&Method::GET, None), Some(Scope::Read));
     }

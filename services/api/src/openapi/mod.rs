@@ -13,7 +13,8 @@ use utoipa::{Modify, OpenApi};
 use crate::error::ProblemBody;
 use crate::page::collection_map;
 use crate::routes::{
-    annotate, collections, embeddings, health, info, metrics, perturbation, ppi, records, search, variants,
+    annotate, collections, embeddings, health, info, jobs, metrics, perturbation, ppi, records, search,
+    variants,
 };
 
 #[derive(OpenApi)]
@@ -25,6 +26,7 @@ use crate::routes::{
         collections::snapshots, collections::make_snapshot,
         collection_map::get, ppi::post, perturbation::post, variants::post,
         records::post, records::list, records::get_one, records::delete_many, records::delete_one,
+        jobs::list, jobs::submit, jobs::show, jobs::delete, jobs::cancel, jobs::resume, jobs::events, jobs::results,
         info::get, info::models, health::alive, health::ready, metrics::get,
     ),
     components(schemas(ProblemBody<'_>)),
@@ -34,6 +36,7 @@ use crate::routes::{
         (name = "predict", description = "Interactions, perturbations, variants"),
         (name = "collections", description = "What is searched"),
         (name = "records", description = "What collections hold"),
+        (name = "jobs", description = "Batch jobs over files of any size"),
         (name = "service", description = "What runs here, and how it fares"),
     )
 )]

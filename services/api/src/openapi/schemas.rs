@@ -265,3 +265,130 @@ pub(crate) struct PredictedChange {
     /// Ridge regression on text alone.
     text_ridge: f32,
 }
+
+/// A job to submit.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NewJob {
+    /// `kind` (`embed`, `index`, `search_all`, `annotate`, `ppi`) with the fields of that kind, as in the query of an upload.
+    task: serde_json::Map<String, serde_json::Value>,
+    /// Paths below the service's folder of inputs.
+    #[schema(min_items = 1)]
+    inputs: Vec<String>,
+    name: Option<String>,
+    /// `encoder`, `text_encoder`.
+    model: Option<serde_json::Map<String, serde_json::Value>>,
+    /// `long`, `strict`, `keep_first`.
+    records: Option<serde_json::Map<String, serde_json::Value>>,
+    /// `shard_residues`, `batch_tokens`, `max_failures`, `max_deaths`.
+    cutting: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Hours that the finished job is kept.
+    keep_hours: Option<u64>,
+}
+
+/// What a job does with each record.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum JobKind {
+    Embed,
+    Index,
+    SearchAll,
+    Annotate,
+    Ppi,
+}
+
+/// Rows of the encoder, or unit vectors.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum JobSpace {
+    Encoder,
+    Joint,
+}
+
+/// Which index a collection gets.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum JobIndex {
+    Auto,
+    Exact,
+    Hnsw,
+}
+
+/// What a job is doing.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum JobState {
+    Submitted,
+    Planning,
+    Queued,
+    Running,
+    Committing,
+    Interrupted,
+    Done,
+    Failed,
+    Cancelled,
+}
+
+/// What is known of a job. Times are in seconds since 1970.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Job {
+    id: String,
+    kind: JobKind,
+    state: JobState,
+    submitted_unix_s: u64,
+    started_unix_s: Option<u64>,
+    finished_unix_s: Option<u64>,
+    /// When it will be removed.
+    expires_unix_s: Option<u64>,
+    /// Why it failed.
+    error: Option<JobFault>,
+    shards: JobShards,
+    /// Residues (or characters) of the distinct contents.
+    n_residues: u64,
+    n_residues_done: u64,
+    /// What was submitted.
+    spec: serde_json::Map<String, serde_json::Value>,
+    /// What it works on, once that is known: version, model, spaces, inputs with hashes, counts.
+    plan: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What came of it, once it is done.
+    manifest: Option<JobManifest>,
+    /// The last things that were refused, or went wrong and were tried again.
+    notes: Option<Vec<JobNote>>,
+}
+
+/// Why a job failed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct JobFault {
+    /// A short word for programs.
+    kind: String,
+    message: String,
+}
+
+/// Shards by what became of them.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct JobShards {
+    n: u64,
+    n_done: u64,
+    n_failed: u64,
+    n_retries: u64,
+}
+
+/// Something that was refused, or went wrong and was tried again.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct JobNote {
+    at_unix_s: u64,
+    kind: String,
+    message: String,
+}
+
+/// What came of a job.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct JobManifest {
+    id: String,
+    plan: serde_json::Map<String, serde_json::Value>,
+    spec: serde_json::Map<String, serde_json::Value>,
+    n_done: u64,
+    n_failed: u64,
+    shards: JobShards,
+    /// Place, format, size and sha256 of each file.
+    results: Vec<serde_json::Map<String, serde_json::Value>>,
+}

@@ -6,6 +6,7 @@ mod docs;
 pub(crate) mod embeddings;
 pub(crate) mod health;
 pub(crate) mod info;
+pub(crate) mod jobs;
 pub(crate) mod metrics;
 pub(crate) mod perturbation;
 pub(crate) mod ppi;
@@ -39,6 +40,7 @@ pub(crate) fn configure(config: &mut web::ServiceConfig) {
         .service(route("/v1/predict/variants", web::post().to(variants::post)))
         .service(route("/v1/search", web::post().to(search::post)))
         .configure(of_collections)
+        .configure(jobs::configure)
         .configure(docs::configure)
         .default_service(web::to(not_found));
 }
@@ -58,6 +60,12 @@ pub(crate) const DESCRIBED: &[&str] = &[
     "/v1/collections/{name}/records/{id}",
     "/v1/collections/{name}/snapshots",
     "/v1/collections/{name}/map",
+    "/v1/jobs",
+    "/v1/jobs/{id}",
+    "/v1/jobs/{id}/cancel",
+    "/v1/jobs/{id}/resume",
+    "/v1/jobs/{id}/events",
+    "/v1/jobs/{id}/results",
     "/v1/info",
     "/v1/models",
     "/healthz",

@@ -31,7 +31,7 @@ use crate::{interrupt, progress};
     protext embed --cells cells.h5ad -o cells.parquet\n  \
     protext embed --encoder text-embedding-3-large texts.tsv -o texts.parquet   (paid for; see docs/API.md)")]
 pub(crate) struct Args {
-    /// FASTA, TSV, CSV, JSON lines or Parquet, plain or gzip; - for standard input.
+    /// FASTA, TSV, CSV, JSON lines or Parquet, plain, gzip or zstd; - for standard input.
     #[arg(required_unless_present = "cells")]
     inputs: Vec<PathBuf>,
     /// Expression of named genes instead (TSV, CSV, Parquet, .h5ad; a cell a row): each cell becomes the mean of its genes'
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     cells: Option<PathBuf>,
     #[command(flatten)]
     genes: GeneTableArgs,
-    /// Where the vectors go; the ending tells the format (.parquet, .h5, .npz, .jsonl).
+    /// Where the vectors go; the ending tells the format (.parquet, .h5, .npz, .jsonl, .h5ad).
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
@@ -96,6 +96,7 @@ enum FormatArg {
     Hdf5,
     Npz,
     Jsonl,
+    Anndata,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -112,6 +113,7 @@ impl From<FormatArg> for OutputFormat {
             FormatArg::Hdf5 => OutputFormat::Hdf5,
             FormatArg::Npz => OutputFormat::Npz,
             FormatArg::Jsonl => OutputFormat::JsonLines,
+            FormatArg::Anndata => OutputFormat::AnnData,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! `protext index`: collections on disk.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -8,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Subcommand;
 use protext_core::JointVector;
 use protext_engine::input::{Payload, read_taxonomy};
+use protext_engine::records::free_fields;
 use protext_engine::{EmbeddedRecord, Embedder, Target};
 use protext_index::store::verify_logs;
 use protext_index::{
@@ -195,15 +195,7 @@ pub(crate) fn record_of(embedded: EmbeddedRecord, source: Option<&str>) -> (Reco
         Payload::Sequence(_) => (u32::try_from(content.len()).unwrap_or(u32::MAX), Some(content), None),
         Payload::Text(_) => (0, None, Some(content)),
     };
-    // A column of a name that every record has says nothing more, save where the record comes from.
-    let mut fields: BTreeMap<String, String> = record
-        .metadata
-        .into_iter()
-        .rev()
-        .map(|(name, value)| (name.trim().to_ascii_lowercase(), value))
-        .collect();
-    let own_source = fields.remove("source");
-    fields.retain(|name, _| !Record::has_field_of_its_own(name));
+    let (fields, own_source) = free_fields(record.metadata);
     let record = Record {
         id: record.id,
         description: record.description,
@@ -251,7 +243,10 @@ fn info(folder: &Path, json: bool) -> anyhow::Result<ExitCode> {
         println!("records     {}", info.n_records);
         println!("space       {}", info.space);
         println!("index       {:?}", info.index);
-        println!("built       {} (seconds since 1970)", info.created_unix_s);
+        match info.created_unix_s {
+            0 => println!("built       by a job, which notes no time"),
+            at => println!("built       {at} (seconds since 1970)"),
+        }
         info.metadata.iter().for_each(|(key, value)| println!("{key:<11} {value}"));
     }
     Ok(ExitCode::SUCCESS)

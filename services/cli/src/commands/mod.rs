@@ -11,19 +11,21 @@ mod gene_heads;
 mod health;
 pub(crate) mod index;
 mod index_write;
+pub(crate) mod jobs;
 mod keys;
 mod models;
-mod pair_rows;
+pub(crate) mod pair_rows;
 mod perturb;
 mod ppi;
 pub(crate) mod ppi_model;
 mod row_source;
 mod runtime;
-mod search;
+pub(crate) mod search;
 mod serve;
 mod texts;
 mod train;
 mod variants;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -48,6 +50,11 @@ pub(crate) enum Command {
     /// Build and check collections on disk.
     #[command(subcommand)]
     Index(index::Args),
+    /// Batch jobs that survive whatever happens: submit, follow, cancel, resume, fetch.
+    #[command(subcommand)]
+    Jobs(jobs::Args),
+    /// Run jobs that others submit.
+    Worker(worker::Args),
     /// Encoders: what is known, what is here, fetch, convert, check.
     #[command(subcommand)]
     Models(models::Args),
@@ -88,6 +95,8 @@ impl Command {
             Command::Ppi(args) => ppi::run(args),
             Command::Variants(args) => variants::run(args),
             Command::Index(args) => index::run(args),
+            Command::Jobs(args) => jobs::run(args),
+            Command::Worker(args) => worker::run(args),
             Command::Models(args) => models::run(args),
             Command::Runtime(args) => runtime::run(args),
             Command::Doctor(args) => doctor::run(args),

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use protext_api::access::Access;
-use protext_api::{AppInfo, Audit, EncoderInfo, ServerSettings, TlsFiles};
+use protext_api::{AppInfo, Audit, EncoderInfo, JobsAccess, ServerSettings, TlsFiles};
 use protext_core::Modality;
 use protext_engine::library::Library;
 use protext_engine::recall::RecallMonitor;
 use protext_engine::{Embedder, Engine, OpenCollection};
 use protext_index::{OpenOptions, SnapshotError, Store, StoreError, StoreOptions, View};
 use protext_registry::Registry;
+use protext_worker::{JobService, Jobs, LoadedModels, Way};
 
 use super::perturb;
 use crate::fault::{self, UsageError};
@@ -56,6 +57,9 @@ pub(crate) struct Args {
     /// Folder for collections that are made over HTTP, and for snapshots.
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// Folder where batch jobs are kept; `none` for no jobs. By default in the data folder, else beside the user's data.
+    #[arg(long, value_name = "FOLDER")]
+    jobs: Option<String>,
     /// Open the collections of the settings for reading only.
     #[arg(long)]
     read_only: bool,
@@ -93,6 +97,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     settings.text_encoder = args.text_encoder.or(settings.text_encoder);
     settings.collections.extend(args.collection);
     settings.data = args.data.or(settings.data);
+    settings.jobs = args.jobs.or(settings.jobs);
     settings.read_only |= args.read_only;
     settings.keys = args.keys.or(settings.keys);
     settings.without_keys |= args.without_keys;
@@ -173,6 +178,7 @@ pub(crate) fn serve(
     let engine = wiring::calibrated(engine, registry.cache(), &settings.protein_model())?;
     let engine = wiring::with_ppi(engine, registry.cache(), &runtime, settings)?;
     let engine = Arc::new(engine);
+    info.jobs = jobs(settings, &engine, info.library.is_some())?;
     let server = ServerSettings {
         listen: settings.listen,
         max_body_bytes: settings.max_body_bytes,
@@ -256,6 +262,45 @@ fn tls_files(settings: &ServeSettings) -> anyhow::Result<Option<TlsFiles>> {
         (None, None) => Ok(None),
         _ => Err(UsageError("HTTPS needs both tls_certificate and tls_key".to_owned()).into()),
     }
+}
+
+/// Batch jobs beside the service. Where the default folder cannot be written there are none; one that is named must do.
+fn jobs(
+    settings: &ServeSettings,
+    engine: &Arc<Engine>,
+    has_data: bool,
+) -> anyhow::Result<Option<JobsAccess>> {
+    let place = match settings.jobs.as_deref() {
+        Some("none") => return Ok(None),
+        Some(place) => Ok(place.to_owned()),
+        None => default_jobs(settings, has_data),
+    };
+    let opened = place.and_then(|place| Ok(Jobs::open(&place)?));
+    let jobs = match opened {
+        Ok(jobs) => jobs,
+        Err(error) if settings.jobs.is_none() => {
+            tracing::warn!(error = fault::message(&error), "no batch jobs: say where with --jobs FOLDER");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let way = settings.queue.clone().map_or(Way::Here, Way::Queue);
+    let service = JobService::start(jobs, Arc::new(LoadedModels(Arc::clone(engine))), way)?;
+    Ok(Some(JobsAccess {
+        service: Arc::new(service),
+        inputs: settings.job_inputs.clone(),
+        max_upload_bytes: settings.max_upload_bytes,
+    }))
+}
+
+/// In the data folder if there is one; otherwise each address has a folder of its own, so that services of one user do not
+/// run each other's jobs.
+fn default_jobs(settings: &ServeSettings, has_data: bool) -> anyhow::Result<String> {
+    if let Some(data) = settings.data.as_ref().filter(|_| has_data) {
+        return Ok(data.join("jobs").to_string_lossy().into_owned());
+    }
+    let address = settings.listen.to_string().replace(':', "-");
+    Ok(format!("{}-of-{address}", super::jobs::default_place()?))
 }
 
 /// A collection that no loaded encoder has a way to is a mistake, unless none has a projection at all.

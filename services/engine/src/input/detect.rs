@@ -1,6 +1,6 @@
 //! Which format and compression an input has: by its ending, else by its first bytes.
 //!
-//! Compression is always told by magic bytes, because `.gz` files are often renamed. The first bytes are read
+//! Compression (gzip, zstd) is always told by magic bytes, because `.gz` files are often renamed. The first bytes are read
 //! into a small buffer that is put back in front of the stream, so pipes work as files do.
 
 use std::fmt;
@@ -25,11 +25,11 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format that a name's ending tells, `.gz` aside.
+    /// The format that a name's ending tells, `.gz` and `.zst` aside.
     #[must_use]
     pub fn from_path(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
-        let name = name.strip_suffix(".gz").unwrap_or(&name);
+        let name = [".gz", ".zst"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
         let (_, ending) = name.rsplit_once('.')?;
         match ending {
             "fasta" | "fa" | "faa" | "fas" | "fsa" => Some(Self::Fasta),
@@ -76,7 +76,7 @@ impl fmt::Display for Format {
 pub(super) struct Opened {
     pub(super) head: Vec<u8>,
     pub(super) stream: Box<dyn BufRead + Send>,
-    pub(super) gzip: bool,
+    pub(super) is_compressed: bool,
 }
 
 /// Why a stream could not be prepared.
@@ -89,20 +89,25 @@ const HEAD_BYTES: u64 = 8 * 1024;
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Compressions that are recognised so that the message can name them.
-const FOREIGN_CODECS: [(&[u8], &str); 4] =
-    [(b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"PK\x03\x04", "zip")];
+const FOREIGN_CODECS: [(&[u8], &str); 3] = [(b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"PK\x03\x04", "zip")];
+const GZIP: &[u8] = b"\x1f\x8b";
+const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 
-/// Looks at the first bytes of `raw` and undoes gzip, single- or multi-member.
+/// Looks at the first bytes of `raw` and undoes gzip, single- or multi-member, and zstd, of one frame or more.
 pub(super) fn decompress(raw: Box<dyn Read + Send>) -> Result<Opened, DetectError> {
     let (head, stream) = peek(raw).map_err(DetectError::Read)?;
     if let Some((_, codec)) = FOREIGN_CODECS.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Err(DetectError::Codec(codec));
     }
-    if !head.starts_with(b"\x1f\x8b") {
-        return Ok(Opened { head, stream, gzip: false });
-    }
-    let (head, stream) = peek(Box::new(MultiGzDecoder::new(stream))).map_err(DetectError::Read)?;
-    Ok(Opened { head, stream, gzip: true })
+    let decoder: Box<dyn Read + Send> = if head.starts_with(GZIP) {
+        Box::new(MultiGzDecoder::new(stream))
+    } else if head.starts_with(ZSTD) {
+        Box::new(zstd::stream::read::Decoder::with_buffer(stream).map_err(DetectError::Read)?)
+    } else {
+        return Ok(Opened { head, stream, is_compressed: false });
+    };
+    let (head, stream) = peek(decoder).map_err(DetectError::Read)?;
+    Ok(Opened { head, stream, is_compressed: true })
 }
 
 /// Reads the first bytes and puts them back in front of the rest.

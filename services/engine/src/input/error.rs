@@ -312,9 +312,9 @@ pub enum Rule {
     /// The input has no records.
     #[error("no records; at least one is needed")]
     NoRecords,
-    /// A gzip stream that stops in the middle.
+    /// A compressed stream that stops in the middle.
     #[error(
-        "the gzip stream ends too early: the file was cut short; the records before this one are good, fetch it again"
+        "the compressed stream ends too early: the file was cut short; the records before this one are good, fetch it again"
     )]
     Truncated {
         /// The decompressor's reason.

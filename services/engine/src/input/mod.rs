@@ -1,4 +1,4 @@
-//! Records from files: FASTA, TSV, CSV, JSON lines and Parquet, plain or gzip, from a path or standard input.
+//! Records from files: FASTA, TSV, CSV, JSON lines and Parquet, plain, gzip or zstd, from a path or standard input.
 //!
 //! [`open`] looks at an input and gives a [`RecordReader`], which streams: memory stays within the limit of one
 //! record (for Parquet: one page of each column), whatever the size of the file. What is wrong with one record
@@ -216,7 +216,7 @@ fn open_detected(
     path: Option<&Path>,
     options: &InputOptions,
 ) -> Result<RecordReader, InputError> {
-    let Opened { head, stream, gzip } = match detect::decompress(raw) {
+    let Opened { head, stream, is_compressed } = match detect::decompress(raw) {
         Ok(opened) => opened,
         Err(DetectError::Read(source)) => return Err(InputError::Read { file, source }),
         Err(DetectError::Codec(codec)) => return Err(InputError::Compression { file, codec }),
@@ -228,7 +228,7 @@ fn open_detected(
         return Err(InputError::UnknownFormat { file });
     };
     let records: Records = match (format, path) {
-        (Format::Parquet, Some(path)) if !gzip => {
+        (Format::Parquet, Some(path)) if !is_compressed => {
             Box::new(parquet::ParquetReader::open(&file, path, options)?)
         }
         (Format::Parquet, Some(_)) => Box::new(decompressed_parquet(&file, stream, options)?),
@@ -238,7 +238,7 @@ fn open_detected(
     Ok(RecordReader::new(file, format, records, options.duplicates))
 }
 
-/// Parquet is read from its end, so a gzip file of it is decompressed to the disk first.
+/// Parquet is read from its end, so a compressed file of it is decompressed to the disk first.
 fn decompressed_parquet(
     file: &str,
     mut stream: Box<dyn BufRead + Send>,

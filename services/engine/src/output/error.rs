@@ -13,7 +13,7 @@ type BoxedError = Box<dyn Error + Send + Sync>;
 pub enum OutputError {
     /// The name's ending tells no format.
     #[error(
-        "{}: its ending tells no format; end it in .parquet, .h5, .npz or .jsonl, or name the format", path.display()
+        "{}: its ending tells no format; end it in .parquet, .h5, .npz, .jsonl or .h5ad, or name the format", path.display()
     )]
     UnknownFormat {
         /// The output.
@@ -26,6 +26,14 @@ pub enum OutputError {
     UnknownTable {
         /// The output.
         path: PathBuf,
+    },
+    /// The format has one matrix for all records.
+    #[error("{}: {format} holds one vector a record, no residues; write residues to .h5, .npz, .parquet or .jsonl", path.display())]
+    NoResiduesIn {
+        /// The output.
+        path: PathBuf,
+        /// Its format.
+        format: OutputFormat,
     },
     /// The output is there already.
     #[error("{}: exists already; choose another name, or ask to overwrite it", path.display())]

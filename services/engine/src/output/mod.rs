@@ -1,4 +1,4 @@
-//! Vectors to files and back: Parquet, HDF5, NPZ and JSON lines.
+//! Vectors to files and back: Parquet, HDF5, NPZ and JSON lines; and to AnnData.
 //!
 //! [`create`] gives a [`VectorWriter`]; rows are pushed one by one and [`VectorWriter::finish`] makes the file
 //! appear under its name, whole. The same rows give the same bytes. Memory stays within one row group or one
@@ -11,6 +11,7 @@
 //! | HDF5 | a `[dim]` float32 dataset named by the id | a `[residues, dim]` dataset named by the id |
 //! | NPZ | `ids` (unicode) and `vectors` `[n, dim]` | a `[residues, dim]` array named by the id |
 //! | JSON lines | `{"id": ..., "vector": [...]}` | `{"id": ..., "residues": [[...], ...]}` |
+//! | AnnData | `X` `[n, dim]`, ids in `obs_names` | |
 //!
 //! Where ids are names they must be unique, and may not hold `/`, which HDF5 and archives read as a folder: such a
 //! row is refused ([`OutputError::UnusableId`]) rather than renamed, because an id must be found again as it was.
@@ -42,7 +43,8 @@ use partial::PartialFile;
 pub const MAX_DIM: usize = 1 << 20;
 
 /// A format of vector files.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OutputFormat {
     /// Apache Parquet, zstd.
     #[default]
@@ -52,7 +54,10 @@ pub enum OutputFormat {
     /// NumPy's archive of arrays.
     Npz,
     /// One JSON object a line.
+    #[serde(rename = "jsonl")]
     JsonLines,
+    /// AnnData's HDF5, `.h5ad`: one matrix, no per-residue rows.
+    AnnData,
 }
 
 impl OutputFormat {
@@ -64,6 +69,7 @@ impl OutputFormat {
             "h5" | "hdf5" => Some(Self::Hdf5),
             "npz" => Some(Self::Npz),
             "jsonl" | "ndjson" => Some(Self::JsonLines),
+            "h5ad" => Some(Self::AnnData),
             _ => None,
         }
     }
@@ -76,6 +82,7 @@ impl fmt::Display for OutputFormat {
             Self::Hdf5 => "HDF5",
             Self::Npz => "NPZ",
             Self::JsonLines => "JSON lines",
+            Self::AnnData => "AnnData",
         })
     }
 }
@@ -201,6 +208,9 @@ pub fn create(path: &Path, options: &OutputOptions) -> Result<VectorWriter, Outp
     if dim == 0 || dim > MAX_DIM {
         return Err(OutputError::Dim { dim, max_dim: MAX_DIM });
     }
+    if per_residue && format == OutputFormat::AnnData {
+        return Err(OutputError::NoResiduesIn { path: path.to_owned(), format });
+    }
     let file = PartialFile::create(path, overwrite)?;
     let layout = Layout { dim, per_residue, metadata: &options.metadata };
     let inner: Box<dyn FormatWriter> = match format {
@@ -208,6 +218,7 @@ pub fn create(path: &Path, options: &OutputOptions) -> Result<VectorWriter, Outp
         OutputFormat::Hdf5 => Box::new(hdf5::Hdf5Writer::new(file, &layout)?),
         OutputFormat::Npz => npz::writer(file, &layout)?,
         OutputFormat::JsonLines => Box::new(jsonl::JsonLinesWriter::new(file, &layout)),
+        OutputFormat::AnnData => Box::new(hdf5::anndata::AnnDataWriter::new(file, &layout)?),
     };
     let ids = IdSet::default();
     Ok(VectorWriter {
@@ -272,7 +283,8 @@ impl VectorWriter {
         if let Some(rule) = self.broken_id_rule(row.id) {
             return Err(OutputError::UnusableId { id: id(), format, rule });
         }
-        if self.ids_are_names() && !self.ids.insert(row.id) {
+        let ids_are_unique = self.ids_are_names() || self.format == OutputFormat::AnnData;
+        if ids_are_unique && !self.ids.insert(row.id) {
             return Err(OutputError::DuplicateId { id: id(), format });
         }
         Ok(CheckedRow { id: row.id, values })

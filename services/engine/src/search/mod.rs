@@ -169,6 +169,23 @@ pub async fn search(engine: &Arc<Engine>, request: SearchRequest) -> Result<Sear
     Ok(draft.answer)
 }
 
+/// Answers one query of a job, whose sequence was encoded already. Nothing is re-ranked. Blocks; not for async threads.
+///
+/// # Errors
+/// As [`search`].
+pub fn search_encoded(
+    engine: &Engine,
+    request: &SearchRequest,
+    sequence: &str,
+    encoded: protext_core::Encoded,
+) -> Result<SearchAnswer, EngineError> {
+    let (modality, sequence) = (Modality::Protein, Some(sequence.to_owned()));
+    let query = EncodedQuery { modality, sequence, encoded, notes: None };
+    let mut draft = look_up(engine, request, Some(query), 0.0)?;
+    draft.answer.hits.truncate(request.k);
+    Ok(if request.align { draft.aligned().answer } else { draft.answer })
+}
+
 impl Draft {
     /// With the alignment of each hit that has a sequence, if the query has one.
     fn aligned(mut self) -> Self {

@@ -81,31 +81,74 @@ pub(super) fn superblock(n_bytes: u64, root: u64, tree: u64, heap: u64) -> Vec<u
     bytes.u64s([0, root]).u32(CACHED_GROUP).u32(0).u64s([tree, heap]).0
 }
 
-/// The header of a float32 dataset whose header begins at `at` and whose values follow it directly.
-pub(super) fn dataset_header(shape: &[u64], at: u64) -> Vec<u8> {
-    let rank = u8::try_from(shape.len()).expect("a vector or a matrix");
-    let n_bytes = shape.iter().product::<u64>() * 4;
-    let dataspace = Bytes::default().raw(&[1, rank, 0, 0, 0, 0, 0, 0]).u64s(shape.iter().copied());
-    // IEEE single precision: sign at bit 31, 8 bits of exponent at 23 with bias 127, 23 of mantissa at 0.
-    let float =
-        Bytes::default().raw(&[0x11, 0x20, 31, 0]).u32(4).u16(0).u16(32).raw(&[23, 8, 0, 23]).u32(127);
-    // Space is allocated late, a fill value is written if set, and the default one is defined.
-    let fill_value = Bytes::default().raw(&[2, 2, 2, 1]).u32(0);
-    let layout = |address| Bytes::default().raw(&[3, 1]).u64(address).u64(n_bytes);
-    let header = |address| {
-        let parts = [
-            message(DATASPACE, &dataspace.0),
-            message(DATATYPE, &float.0),
-            message(FILL_VALUE, &fill_value.0),
-            message(DATA_LAYOUT, &layout(address).0),
-        ];
-        object_header(&parts)
-    };
-    // The header's length does not depend on the address in it.
-    header(at + header(0).len() as u64)
+/// What a dataset holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// IEEE single precision.
+    Float32,
+    /// UTF-8 of so many bytes, filled up with zeros.
+    FixedText(u32),
+    /// UTF-8 of any length, in the global heap.
+    Text,
 }
 
-/// The header of a group with attributes, each as [`string_attributes`] gives it.
+impl Kind {
+    fn datatype(self) -> Bytes {
+        match self {
+            // Sign at bit 31, 8 bits of exponent at 23 with bias 127, 23 of mantissa at 0.
+            Self::Float32 => {
+                Bytes::default().raw(&[0x11, 0x20, 31, 0]).u32(4).u16(0).u16(32).raw(&[23, 8, 0, 23]).u32(127)
+            }
+            Self::FixedText(width) => Bytes::default().raw(&[0x13, 0x11, 0, 0]).u32(width),
+            Self::Text => text_type(),
+        }
+    }
+
+    fn n_bytes(self) -> u64 {
+        match self {
+            Self::Float32 => 4,
+            Self::FixedText(width) => u64::from(width),
+            Self::Text => 16,
+        }
+    }
+}
+
+/// A sequence of single bytes, marked as a zero-terminated string in UTF-8.
+fn text_type() -> Bytes {
+    let byte = Bytes::default().raw(&[0x10, 0, 0, 0]).u32(1).u16(0).u16(8);
+    Bytes::default().raw(&[0x19, 0x01, 0x01, 0]).u32(16).raw(&byte.0)
+}
+
+fn dataspace(shape: &[u64]) -> Bytes {
+    let rank = u8::try_from(shape.len()).expect("a scalar, a vector or a matrix");
+    Bytes::default().raw(&[1, rank, 0, 0, 0, 0, 0, 0]).u64s(shape.iter().copied())
+}
+
+/// The header of a dataset whose values are at `values`, with attributes.
+pub(super) fn dataset(kind: Kind, shape: &[u64], values: u64, attributes: &[Vec<u8>]) -> Vec<u8> {
+    let n_bytes = shape.iter().product::<u64>() * kind.n_bytes();
+    // Space is allocated late, a fill value is written if set, and the default one is defined.
+    let fill_value = Bytes::default().raw(&[2, 2, 2, 1]).u32(0);
+    let values = if n_bytes == 0 { UNDEFINED } else { values };
+    let layout = Bytes::default().raw(&[3, 1]).u64(values).u64(n_bytes);
+    let mut messages = vec![
+        message(DATASPACE, &dataspace(shape).0),
+        message(DATATYPE, &kind.datatype().0),
+        message(FILL_VALUE, &fill_value.0),
+        message(DATA_LAYOUT, &layout.0),
+    ];
+    messages.extend(attributes.iter().map(|attribute| message(ATTRIBUTE, attribute)));
+    object_header(&messages)
+}
+
+/// The header of a float32 dataset whose header begins at `at` and whose values follow it directly.
+pub(super) fn dataset_header(shape: &[u64], at: u64) -> Vec<u8> {
+    // The header's length does not depend on the address in it.
+    let n_bytes = dataset(Kind::Float32, shape, 0, &[]).len() as u64;
+    dataset(Kind::Float32, shape, at + n_bytes, &[])
+}
+
+/// The header of a group with attributes, each as [`text_attribute`] gives it.
 pub(super) fn group_header(tree: u64, heap: u64, attributes: &[Vec<u8>]) -> Vec<u8> {
     let links = Bytes::default().u64(tree).u64(heap);
     let mut messages = vec![message(SYMBOL_TABLE, &links.0)];
@@ -128,21 +171,29 @@ fn message(kind: u16, data: &[u8]) -> Vec<u8> {
     Bytes::default().u16(kind).u16(n_bytes).u16(flags).u16(0).raw(data).aligned().0
 }
 
-/// Scalar attributes of variable-length UTF-8, their texts in the global heap at `heap`.
-pub(super) fn string_attributes(names: &[&str], values: &[&str], heap: u64) -> Vec<Vec<u8>> {
-    // A sequence of single bytes, marked as a zero-terminated string in UTF-8.
-    let byte = Bytes::default().raw(&[0x10, 0, 0, 0]).u32(1).u16(0).u16(8);
-    let text = Bytes::default().raw(&[0x19, 0x01, 0x01, 0]).u32(16).raw(&byte.0);
-    let scalar = [1, 0, 0, 0, 0, 0, 0, 0];
-    let attribute = |(number, (name, value)): (usize, (&&str, &&str))| {
-        let name_len = u16::try_from(name.len() + 1).expect("names are ours");
-        let sizes =
-            Bytes::default().raw(&[1, 0]).u16(name_len).u16(text.0.len() as u16).u16(scalar.len() as u16);
-        let described = sizes.raw(name.as_bytes()).raw(&[0]).aligned().raw(&text.0).aligned().raw(&scalar);
-        let value_len = u32::try_from(value.len()).expect("metadata is short");
-        described.u32(value_len).u64(heap).u32(number as u32 + 1).0
-    };
-    names.iter().zip(values).enumerate().map(attribute).collect()
+/// A scalar attribute of variable-length UTF-8, its text at `index` in the global heap at `heap`.
+pub(super) fn text_attribute(name: &str, value: &str, heap: u64, index: u32) -> Vec<u8> {
+    attribute(name, &dataspace(&[])).raw(&text_reference(value, heap, index)).0
+}
+
+/// An attribute that is a list of no texts.
+pub(super) fn no_texts_attribute(name: &str) -> Vec<u8> {
+    attribute(name, &dataspace(&[0])).0
+}
+
+/// A text of any length, as a value: its length and where it is.
+pub(super) fn text_reference(value: &str, heap: u64, index: u32) -> Vec<u8> {
+    let value_len = u32::try_from(value.len()).expect("metadata is short");
+    Bytes::default().u32(value_len).u64(heap).u32(index).0
+}
+
+/// All of an attribute of texts but its values.
+fn attribute(name: &str, space: &Bytes) -> Bytes {
+    let text = text_type();
+    let name_len = u16::try_from(name.len() + 1).expect("names are ours");
+    let sizes =
+        Bytes::default().raw(&[1, 0]).u16(name_len).u16(text.0.len() as u16).u16(space.0.len() as u16);
+    sizes.raw(name.as_bytes()).raw(&[0]).aligned().raw(&text.0).aligned().raw(&space.0)
 }
 
 /// A collection of texts; the first has index 1.

@@ -58,7 +58,7 @@ pub fn read_vectors(path: &Path) -> Result<VectorFile, VectorFileError> {
     // The format libraries are not proof against every damaged file, and no file may end the process.
     let read = catch_unwind(AssertUnwindSafe(|| match format {
         OutputFormat::Parquet => parquet::read(path),
-        OutputFormat::Hdf5 => hdf5::read(path),
+        OutputFormat::Hdf5 | OutputFormat::AnnData => hdf5::read(path),
         OutputFormat::Npz => npz::read(path),
         OutputFormat::JsonLines => jsonl::read(path),
     }));

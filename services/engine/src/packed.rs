@@ -1,0 +1,77 @@
+//! How the records of a job share batches: decided by the records alone, so that the same records make the same batches.
+//!
+//! Pieces are taken in order; a batch is closed by the first piece that does not fit. Called by the batcher's lane for jobs.
+
+use protext_core::{Packing, Piece};
+
+/// A piece by its record and its place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PieceAt {
+    pub(crate) record: usize,
+    pub(crate) index: usize,
+}
+
+/// The batches of `records`, each record's pieces in order.
+pub(crate) fn pack(records: &[Vec<&Piece>], packing: Packing, max_batch_tokens: usize) -> Vec<Vec<PieceAt>> {
+    let mut batches = Vec::new();
+    let mut open = Open::default();
+    for (record, pieces) in records.iter().enumerate() {
+        for (index, piece) in pieces.iter().enumerate() {
+            let n_tokens = piece.n_tokens();
+            if !open.pieces.is_empty() && !open.takes(n_tokens, packing, max_batch_tokens) {
+                batches.push(std::mem::take(&mut open).pieces);
+            }
+            open.pieces.push(PieceAt { record, index });
+            open.n_tokens += n_tokens;
+            open.longest = open.longest.max(n_tokens);
+        }
+    }
+    if !open.pieces.is_empty() {
+        batches.push(open.pieces);
+    }
+    batches
+}
+
+/// The batch that is being filled.
+#[derive(Default)]
+struct Open {
+    pieces: Vec<PieceAt>,
+    n_tokens: usize,
+    longest: usize,
+}
+
+impl Open {
+    fn takes(&self, n_tokens: usize, packing: Packing, max_batch_tokens: usize) -> bool {
+        match packing {
+            Packing::Padded => {
+                let longest = self.longest.max(n_tokens);
+                // At most an eighth of a row may be padding.
+                let alike = self.longest.abs_diff(n_tokens) * 8 <= longest;
+                alike && longest * (self.pieces.len() + 1) <= max_batch_tokens
+            }
+            Packing::Listed { max_pieces, max_tokens } => {
+                self.pieces.len() < max_pieces && self.n_tokens + n_tokens <= max_tokens
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(lengths: &[usize], packing: Packing, max_batch_tokens: usize) -> Vec<usize> {
+        let piece = |&n: &usize| Piece { start: 0, token_ids: vec![1; n], weights: vec![1.0; n], text: None };
+        let pieces: Vec<Piece> = lengths.iter().map(piece).collect();
+        let records: Vec<Vec<&Piece>> = pieces.iter().map(|piece| vec![piece]).collect();
+        pack(&records, packing, max_batch_tokens).iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn batches_hold_like_lengths_up_to_the_budget_and_giants_alone() {
+        assert_eq!(sizes(&[8, 8, 8, 9, 30, 100], Packing::Padded, 32), [3, 1, 1, 1]);
+        assert_eq!(sizes(&[], Packing::Padded, 32), [0; 0]);
+        let listed = Packing::Listed { max_pieces: 3, max_tokens: 20 };
+        assert_eq!(sizes(&[9, 1, 5, 10, 1, 30, 1], listed, 1), [3, 2, 1, 1]);
+    }
+}
