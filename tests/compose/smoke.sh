@@ -42,7 +42,7 @@ awk '/^FROM /{stage = ""} {stage = stage $0 "\n"} END {printf "%s", stage}' Dock
     | sed -e 's|COPY --from=build /out/protext|COPY protext|' -e 's|COPY --from=models /opt/protext|COPY cache|' > "$work/Dockerfile"
 cp "$protext" "$work/protext"
 mkdir "$work/cache"
-for part in models onnx runtime heads; do
+for part in models onnx runtime heads demo; do
     if [ -e "$cache/$part" ]; then cp -r "$cache/$part" "$work/cache/"; fi
 done
 PROTEXT_CACHE="$work/cache" "$work/protext" demo --check-only > /dev/null

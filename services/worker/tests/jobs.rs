@@ -43,7 +43,7 @@ fn stopped_anywhere_it_goes_on_to_the_same_bytes() {
     loop {
         // One session, then three; stopped after a few batches more each time.
         let (faults, watch) = (Arc::new(Faults::default()), Arc::new(Watch::default()));
-        faults.stop_after.store(3 + n_stops * 5, Ordering::SeqCst);
+        faults.stop_after.store(3 + n_stops * 2, Ordering::SeqCst);
         let models = models("letters", 1 + (n_stops as usize % 3), &faults, Some(Arc::clone(&watch)));
         // A new `Jobs`, as a new process would have.
         let jobs = Jobs::open(&desk.jobs.place()).unwrap();
@@ -276,7 +276,7 @@ fn a_damaged_shard_is_seen_and_done_again() {
     let (_, undisturbed) = desk.done(&desk.spec("a.parquet"), &healthy());
     let (faults, watch) = (Arc::new(Faults::default()), Arc::new(Watch::default()));
     let id = desk.jobs.submit(&desk.spec("b.parquet")).unwrap();
-    faults.stop_after.store(30, Ordering::SeqCst);
+    faults.stop_after.store(12, Ordering::SeqCst);
     let stopping = models("letters", 1, &faults, Some(Arc::clone(&watch)));
     assert!(matches!(desk.jobs.run(&id, &stopping, &watch), Err(JobError::Stopped)));
     let shard = desk.path("jobs").join(&id).join("out/0000000");

@@ -153,7 +153,10 @@ fn internal() -> Problem {
 fn problem(error: &JobError) -> Problem {
     let of = |kind| Problem::new(kind, error.to_string());
     match error {
-        JobError::Unknown { .. } => of(ProblemKind::NotFound).in_field("id"),
+        // Where jobs lie is not for callers.
+        JobError::Unknown { id, .. } => {
+            Problem::new(ProblemKind::NotFound, format!("no job is called {id:?}")).in_field("id")
+        }
         JobError::NameTaken { .. } => of(ProblemKind::Conflict).in_field("name"),
         JobError::WrongState { .. } | JobError::InUse { .. } => of(ProblemKind::Conflict),
         JobError::OutputExists { .. } => of(ProblemKind::Conflict).in_field("output"),

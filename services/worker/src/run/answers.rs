@@ -48,10 +48,10 @@ impl<'a> Answers<'a> {
         if matches!(self.job.spec.task, Task::Embed { .. } | Task::Index { .. }) {
             return put(&match outcome {
                 Ok(row) => Blob::Done(values_of(&self.job.spec, &row)),
-                Err(error) => Blob::Failed(error.to_string()),
+                Err(error) => Blob::Failed(reason_of(&error)),
             });
         }
-        let encoded = outcome.map(|row| row.encoded).map_err(|error| error.to_string());
+        let encoded = outcome.map(|row| row.encoded).map_err(|error| reason_of(&error));
         self.waiting.push((content.to_owned(), encoded));
         if self.waiting.len() < CHUNK { Ok(()) } else { self.finish(put) }
     }
@@ -66,6 +66,20 @@ impl<'a> Answers<'a> {
             chunk.into_par_iter().map(|waiting| look_up(self.job, waiting)).collect();
         blobs.into_iter().try_for_each(|blob| put(&blob?))
     }
+}
+
+/// The error with its causes; one that repeats what was said is left out.
+fn reason_of(error: &EngineError) -> String {
+    let mut said = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !said.contains(&text) {
+            said = format!("{said}: {text}");
+        }
+        cause = error.source();
+    }
+    said
 }
 
 fn look_up(job: &OpenJob, (content, encoded): Waiting) -> Result<Blob, EngineError> {
