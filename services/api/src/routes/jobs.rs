@@ -22,6 +22,7 @@ use protext_worker::{
     JobError, JobService, JobSpec, JobStatus, Jobs, Resume, StoreFault, Task, upload_input,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::{IntoParams, ToSchema};
@@ -145,6 +146,36 @@ async fn with_jobs<T: Send + 'static>(
     looked.map_err(|_| internal())?.map_err(|error| problem(&error))
 }
 
+/// A job as callers see it: paths without the folders of this machine that they lie in.
+fn shown(state: &AppState, found: &impl Serialize) -> Value {
+    let mut value = serde_json::to_value(found).unwrap_or_default();
+    if let Some(access) = &state.jobs {
+        let inputs = access.inputs.as_ref().map(|folder| folder.to_string_lossy().into_owned());
+        let folders: Vec<String> = [Some(access.service.jobs().place()), inputs]
+            .into_iter()
+            .flatten()
+            .map(|folder| format!("{}/", folder.trim_end_matches('/')))
+            .collect();
+        hide(&mut value, &folders);
+    }
+    value
+}
+
+fn hide(value: &mut Value, folders: &[String]) {
+    match value {
+        Value::String(text) => {
+            for folder in folders {
+                if text.contains(folder.as_str()) {
+                    *text = text.replace(folder.as_str(), "");
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| hide(value, folders)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| hide(value, folders)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 fn internal() -> Problem {
     Problem::new(ProblemKind::Internal, "the service failed on this request; its log says why")
 }
@@ -183,7 +214,7 @@ fn problem(error: &JobError) -> Problem {
             content_type = "application/problem+json")))]
 pub(crate) async fn list(state: web::Data<AppState>) -> Result<HttpResponse, Problem> {
     let jobs = with_jobs(&state, Jobs::list).await?;
-    Ok(HttpResponse::Ok().json(JobsBody { jobs }))
+    Ok(HttpResponse::Ok().json(shown(&state, &JobsBody { jobs })))
 }
 
 /// Tells what is known of a job.
@@ -193,7 +224,7 @@ pub(crate) async fn list(state: web::Data<AppState>) -> Result<HttpResponse, Pro
             content_type = "application/problem+json")))]
 pub(crate) async fn show(state: web::Data<AppState>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     let status = with_jobs(&state, move |jobs| jobs.status(&id)).await?;
-    Ok(HttpResponse::Ok().json(status))
+    Ok(HttpResponse::Ok().json(shown(&state, &status)))
 }
 
 /// Submits a job: the records as the body and the job in the query, or a job as JSON.
@@ -240,7 +271,7 @@ pub(crate) async fn submit(
         upload(&state, &access, query.into_inner(), body).await?
     };
     let location = format!("/v1/jobs/{}", status.id);
-    Ok(HttpResponse::Accepted().insert_header((LOCATION, location)).json(status))
+    Ok(HttpResponse::Accepted().insert_header((LOCATION, location)).json(shown(&state, &status)))
 }
 
 /// Files are named below the folder that is open to callers, and outputs not at all.
@@ -423,7 +454,7 @@ pub(crate) async fn cancel(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let status = with_jobs(&state, move |jobs| jobs.cancel(&id)).await?;
-    Ok(HttpResponse::Ok().json(status))
+    Ok(HttpResponse::Ok().json(shown(&state, &status)))
 }
 
 /// How a job goes on.
@@ -456,7 +487,7 @@ pub(crate) async fn resume(
         jobs.status(&id)
     })
     .await?;
-    Ok(HttpResponse::Accepted().json(status))
+    Ok(HttpResponse::Accepted().json(shown(&state, &status)))
 }
 
 /// Cancels a job under way; removes one that is over.
@@ -480,7 +511,7 @@ pub(crate) async fn delete(
     })
     .await?;
     Ok(match status {
-        Some(status) => HttpResponse::Ok().json(status),
+        Some(status) => HttpResponse::Ok().json(shown(&state, &status)),
         None => HttpResponse::NoContent().finish(),
     })
 }
@@ -548,7 +579,7 @@ impl Follower {
                 }
             };
             let is_last = status.state.is_final();
-            let data = serde_json::to_string(&status).unwrap_or_default();
+            let data = shown(&self.state, &status).to_string();
             if data == self.last && !is_last {
                 self.n_same += 1;
                 if self.n_same >= COMMENT_AFTER {
@@ -619,11 +650,11 @@ pub(crate) async fn results(
         return Err(Problem::new(ProblemKind::Conflict, detail));
     };
     match query.part {
-        Part::Manifest => return Ok(HttpResponse::Ok().json(manifest)),
+        Part::Manifest => return Ok(HttpResponse::Ok().json(shown(&state, &manifest))),
         Part::Failures => {
             let failures = with_jobs(&state, move |jobs| jobs.failures(&id)).await?;
-            let lines = failures.iter().filter_map(|failure| serde_json::to_string(failure).ok());
-            let body: String = lines.map(|line| line + "\n").collect();
+            let body: String =
+                failures.iter().map(|failure| format!("{}\n", shown(&state, failure))).collect();
             return Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(body));
         }
         Part::File => {}
