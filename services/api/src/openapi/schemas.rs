@@ -328,6 +328,17 @@ pub(crate) enum JobState {
     Cancelled,
 }
 
+/// An event of a stream, as parsers of server-sent events give it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct JobEvent {
+    /// `progress`, at last `end`, or `gone`.
+    #[schema(example = "end")]
+    event: String,
+    /// A job as JSON; of `gone`, what happened.
+    #[schema(example = "{\"id\": \"proteome\", \"state\": \"done\"}")]
+    data: String,
+}
+
 /// What is known of a job. Times are in seconds since 1970.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Job {

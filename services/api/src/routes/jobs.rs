@@ -518,8 +518,8 @@ pub(crate) async fn delete(
 
 /// Tells a job's status whenever it changes: server-sent events `progress`, at last `end`, or `gone` if it is removed.
 #[utoipa::path(get, path = "/v1/jobs/{id}/events", tag = "jobs", params(("id" = String, Path, example = "proteome")),
-    responses((status = 200, description = "Events, until the job is over", body = String,
-            content_type = "text/event-stream", example = "event: end\ndata: {\"id\": \"proteome\", \"state\": \"done\"}\n\n"),
+    responses((status = 200, description = "Events, until the job is over", body = schemas::JobEvent,
+            content_type = "text/event-stream"),
         (status = 503, description = "The service runs no jobs", body = ProblemBody<'_>,
             content_type = "application/problem+json")))]
 pub(crate) async fn events(
