@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures batch jobs with the real program and writes docs/results/jobs.md and jobs.json. Called by `make bench-jobs`.
 
-    bench_jobs.py PROTEXT PROTEINS [--records 2000] [--short 1000000]
+    bench_jobs.py PROTEXT PROTEINS [--records 1600] [--short 1000000]
 
 - Overhead: `protext embed` against `protext jobs submit embed`, turn by turn, each pinned to one core, processor time.
 - Two workers against one: `protext worker` processes that each have one core, over one job that was planned beforehand.
@@ -150,9 +150,9 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("protext")
     parser.add_argument("proteins")
-    parser.add_argument("--records", type=int, default=2000)
+    parser.add_argument("--records", type=int, default=1600)
     parser.add_argument("--short", type=int, default=1_000_000)
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=1)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         desk = Desk(os.path.abspath(args.protext), folder)
