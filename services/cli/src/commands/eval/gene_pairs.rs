@@ -21,32 +21,23 @@ const N_PLAIN: usize = 6;
 /// Small beside thousands of pairs, and large enough for single precision.
 const SETTINGS: RidgeSettings = RidgeSettings { penalty: 10.0, max_rank: 1 };
 
-/// What pairs are learnt from.
-pub(super) enum Lessons<'a> {
-    /// The other folds, so many in all.
-    Folds(usize),
-    /// Pairs of their own; those that are asked about are left out, in either order.
-    Pairs(&'a LabelledPairs, &'a Path),
-}
-
-/// Figures of labelled pairs.
+/// Figures of labelled pairs: learnt from `train` without those that are asked about, else from the other of `n_folds` folds.
 pub(super) fn measure(
     table: &GeneTable,
     path: &Path,
     data: &LabelledPairs,
-    lessons: &Lessons<'_>,
+    (train, n_folds): (Option<(&LabelledPairs, &Path)>, usize),
 ) -> anyhow::Result<TaskFound> {
     let (places, n_unknown_genes) = places(table, &data.genes, path);
     let asked = plain(table, &places, &data.pairs);
-    let figures = |n_first: usize| -> anyhow::Result<BinaryMetrics> {
+    let taught = train.map(|(pairs, of)| taught_pairs(table, data, pairs, of));
+    let figures = |n_last: usize| -> anyhow::Result<BinaryMetrics> {
         let part = |rows: &[[f32; N_PLAIN]]| -> Vec<Vec<f32>> {
-            rows.iter().map(|row| row[N_PLAIN - n_first..].to_vec()).collect()
+            rows.iter().map(|row| row[N_PLAIN - n_last..].to_vec()).collect()
         };
-        let scores = match lessons {
-            Lessons::Folds(n_folds) => by_fold(&part(&asked), data, *n_folds)?,
-            Lessons::Pairs(taught, of) => {
-                by_lessons(&part(&asked), &taught_pairs(table, data, taught, of), n_first)?
-            }
+        let scores = match &taught {
+            None => by_fold(&part(&asked), data, n_folds)?,
+            Some((rows, labels)) => by_lessons(&part(&asked), &part(rows), labels)?,
         };
         Ok(binary(&scores, &data.labels, Resampling::Members(&data.pairs)))
     };
@@ -147,14 +138,9 @@ fn by_fold(plain: &[Vec<f32>], data: &LabelledPairs, n_folds: usize) -> anyhow::
 }
 
 /// What each pair gets from a fit on other pairs.
-fn by_lessons(
-    plain: &[Vec<f32>],
-    (taught, labels): &(Vec<[f32; N_PLAIN]>, Vec<bool>),
-    n_first: usize,
-) -> anyhow::Result<Vec<f64>> {
-    let taught: Vec<Vec<f32>> = taught.iter().map(|row| row[N_PLAIN - n_first..].to_vec()).collect();
-    let head = fitted(expanded(&taught, &taught), |at| labels[at])?;
-    let found = head.predict(&Dense(expanded(&taught, plain)));
+fn by_lessons(plain: &[Vec<f32>], taught: &[Vec<f32>], labels: &[bool]) -> anyhow::Result<Vec<f64>> {
+    let head = fitted(expanded(taught, taught), |at| labels[at])?;
+    let found = head.predict(&Dense(expanded(taught, plain)));
     Ok(found.column(0).iter().map(|&score| f64::from(score)).collect())
 }
 

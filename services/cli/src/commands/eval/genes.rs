@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ndarray::Array2;
-use protext_engine::eval::{BinaryMetrics, GeneTask, Resampling, binary, read_gene_labels};
+use protext_engine::eval::{BinaryMetrics, GeneTask, LabelledPairs, Resampling, binary, read_gene_labels};
 use protext_engine::genes::GeneTable;
 use protext_train::genes::{RidgeSettings, fit_ridge};
 use serde::Serialize;
 
-use super::gene_pairs::{self, Lessons};
-use super::{table_row, write_json, write_text};
+use super::{gene_pairs, table_row, write_json, write_text};
 use crate::commands::gene_heads::{Blocks, Folds, GeneRows, GeneTableArgs, places};
 use crate::fault::UsageError;
 
@@ -99,14 +98,10 @@ fn measure(table: &GeneTable, path: &Path, args: &Args) -> anyhow::Result<TaskFo
     let labelled = match read_gene_labels(path)? {
         GeneTask::Genes(labelled) => labelled,
         GeneTask::Pairs(pairs) => {
-            let Some(of) = &args.train else {
-                return gene_pairs::measure(table, path, &pairs, &Lessons::Folds(n_folds));
-            };
-            let GeneTask::Pairs(taught) = read_gene_labels(of)? else {
-                let said = format!("{}: --train takes labelled pairs (gene_a, gene_b, label)", of.display());
-                return Err(UsageError(said).into());
-            };
-            return gene_pairs::measure(table, path, &pairs, &Lessons::Pairs(&taught, of));
+            let train = args.train.as_deref();
+            let taught = train.map(read_pairs).transpose()?;
+            let train = taught.as_ref().zip(train);
+            return gene_pairs::measure(table, path, &pairs, (train, n_folds));
         }
     };
     let (genes, labels, positive) = match labelled.labels {
@@ -137,6 +132,16 @@ fn measure(table: &GeneTable, path: &Path, args: &Args) -> anyhow::Result<TaskFo
     let ours = figures(Blocks::ALL)?;
     let baselines = TaskBaselines { text_ridge: figures(Blocks::TEXT)? };
     Ok(TaskFound { positive, n_unknown_genes, ours, baselines })
+}
+
+fn read_pairs(path: &Path) -> anyhow::Result<LabelledPairs> {
+    match read_gene_labels(path)? {
+        GeneTask::Pairs(pairs) => Ok(pairs),
+        GeneTask::Genes(_) => {
+            let said = format!("{}: --train takes labelled pairs (gene_a, gene_b, label)", path.display());
+            Err(UsageError(said).into())
+        }
+    }
 }
 
 /// Ridge regression on zeros and ones, balanced: what a gene gets comes from heads that have not seen it.
