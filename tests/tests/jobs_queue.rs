@@ -7,38 +7,17 @@ mod support;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{Service, demo_fasta, is_ready, protext, stderr};
+use support::jobs::{Desk, Running, n_files, wait_for};
+use support::{Service, is_ready, stderr};
 
 /// Longest wait for anything: a dead worker's shard comes again after 30 s, and the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long the network is cut.
 const CUT: Duration = Duration::from_secs(15);
-
-/// Killed when it is dropped, if it is still there.
-struct Running(Child);
-
-impl Running {
-    fn start(mut command: Command) -> Self {
-        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null()).spawn().unwrap())
-    }
-
-    fn kill(&mut self) {
-        // SIGKILL, to this child alone.
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A NATS server with JetStream on a port of its own.
 struct Nats {
@@ -64,7 +43,7 @@ impl Nats {
         command.arg("--ports_file_dir").arg(&ports);
         let running = Running::start(command);
         let mut port = None;
-        wait_for("the port of nats-server", || {
+        wait_for(PATIENCE, "the port of nats-server", || {
             let file = std::fs::read_dir(&ports).unwrap().flatten().next();
             let text = file.and_then(|file| std::fs::read_to_string(file.path()).ok()).unwrap_or_default();
             let told: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -102,67 +81,9 @@ impl Nats {
     }
 }
 
-fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_there() {
-        assert!(start.elapsed() < PATIENCE, "{what} did not come");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn n_files(folder: &Path) -> usize {
-    std::fs::read_dir(folder).map_or(0, Iterator::count)
-}
-
-/// The `n` shortest demo proteins.
-fn short_proteins(n: usize) -> String {
-    let text = std::fs::read_to_string(demo_fasta()).unwrap();
-    let mut records: Vec<&str> =
-        text.split("\n>").map(|record| record.trim_start_matches('>').trim_end()).collect();
-    records.sort_by_key(|record| record.len());
-    records.iter().take(n).map(|record| format!(">{record}\n")).collect()
-}
-
-struct Desk {
-    folder: tempfile::TempDir,
-    /// Address and settings of an object store, if jobs lie in one.
-    store: Vec<(&'static str, String)>,
-}
-
 impl Desk {
-    fn new(n: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("in.fasta"), short_proteins(n)).unwrap();
-        Self { folder, store: Vec::new() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_string_lossy().into_owned()
-    }
-
-    fn protext(&self, args: &[&str]) -> Command {
-        let mut command = protext(args);
-        command.env("PROTEXT_JOBS", self.path("jobs")).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.envs(self.store.iter().map(|(name, value)| (name, value)));
-        command
-    }
-
     fn submit(&self, name: &str, output: &str, further: &[&str]) -> Command {
-        let input = self.text("in.fasta");
-        let mut args = vec!["jobs", "submit", "embed", &input, "-o", output, "--name", name];
-        args.extend(["--shard-residues", "1500"]);
-        args.extend(further);
-        self.protext(&args)
-    }
-
-    fn status(&self, name: &str) -> Value {
-        let shown = self.protext(&["jobs", "show", name, "--json"]).output().unwrap();
-        assert!(shown.status.success(), "{}", stderr(&shown));
-        serde_json::from_slice(&shown.stdout).unwrap()
+        self.submit_to(name, output, &[&["--shard-residues", "1500"], further].concat())
     }
 
     fn worker(&self, queue: &str) -> Running {
@@ -191,7 +112,7 @@ fn workers_of_a_queue_share_a_job_and_outlive_the_server_and_each_other() {
     let mut workers = [desk.worker(&queue), desk.worker(&queue)];
     let progress = |what: &str| {
         let before = n_files(&out);
-        wait_for(what, || n_files(&out) > before || desk.path("b.npz").exists());
+        wait_for(PATIENCE, what, || n_files(&out) > before || desk.path("b.npz").exists());
     };
     progress("the first shards");
     workers[0].kill();
@@ -201,7 +122,7 @@ fn workers_of_a_queue_share_a_job_and_outlive_the_server_and_each_other() {
     progress("shards after the server died");
     nats.cut(CUT);
     progress("shards after the network was cut");
-    wait_for("the output", || desk.status("shared")["state"] == "done");
+    wait_for(PATIENCE, "the output", || desk.status("shared")["state"] == "done");
     assert_eq!(std::fs::read(desk.path("b.npz")).unwrap(), std::fs::read(desk.path("a.npz")).unwrap());
     let status = desk.status("shared");
     assert_eq!((&status["manifest"]["n_done"], &status["manifest"]["n_failed"]), (&json!(400), &json!(0)));
@@ -232,9 +153,9 @@ fn a_service_hands_its_jobs_to_the_workers_of_a_queue() {
     let headers = [("content-type", "text/x-fasta")];
     let submitted = service.send("POST", "/v1/jobs?kind=embed&name=far&format=npz", &headers, &body);
     assert_eq!(submitted.status, 202, "{}", submitted.text());
-    wait_for("the queue", || service.get("/v1/jobs/far").json()["queue"].is_string());
+    wait_for(PATIENCE, "the queue", || service.get("/v1/jobs/far").json()["queue"].is_string());
     let _worker = desk.worker(&queue);
-    wait_for("the result", || service.get("/v1/jobs/far").json()["state"] == "done");
+    wait_for(PATIENCE, "the result", || service.get("/v1/jobs/far").json()["state"] == "done");
     assert_eq!(service.get("/v1/jobs/far/results").status, 200);
 }
 
@@ -324,11 +245,11 @@ fn jobs_in_an_object_store_are_shared_through_a_queue_while_the_network_is_cut()
     let handed = desk.submit("far", "s3://lab/far.npz", &["--queue", &queue, "--no-run"]).output().unwrap();
     assert!(handed.status.success(), "{}", stderr(&handed));
     let _workers = [desk.worker(&queue), desk.worker(&queue)];
-    wait_for("a shard", || desk.status("far")["shards"]["n_done"].as_u64().unwrap_or(0) > 0);
+    wait_for(PATIENCE, "a shard", || desk.status("far")["shards"]["n_done"].as_u64().unwrap_or(0) > 0);
     std::fs::write(&store.cut, "").unwrap();
     std::thread::sleep(CUT);
     std::fs::remove_file(&store.cut).unwrap();
-    wait_for("the output", || desk.status("far")["state"] == "done");
+    wait_for(PATIENCE, "the output", || desk.status("far")["state"] == "done");
     let result = desk.status("far")["manifest"]["results"][0].clone();
     assert_eq!((&result["place"], &result["format"]), (&json!("s3://lab/far.npz"), &json!("npz")));
     let of_a = desk.status_of_folder("undisturbed");

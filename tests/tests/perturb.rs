@@ -105,6 +105,15 @@ fn metric(card: &str, name: &str) -> f64 {
     after.lines().next().unwrap().parse().unwrap()
 }
 
+/// The folder of a head that was trained on `data`.
+fn trained(folder: &Path, table: &str, data: &str, name: &str) -> String {
+    let head = folder.join(name).to_str().unwrap().to_owned();
+    let ran =
+        run(&["train", "head", "--task", "perturbation", "--data", data, "--genes", table, "-o", &head]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    head
+}
+
 #[test]
 fn a_head_learns_a_known_truth_from_a_matrix_and_answers_by_name() {
     if !is_ready("perturb") {
@@ -113,10 +122,7 @@ fn a_head_learns_a_known_truth_from_a_matrix_and_answers_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let table = genes(folder.path());
     let data = write(folder.path(), "matrix.tsv", &matrix("control", ""));
-    let head = folder.path().join("head").to_str().unwrap().to_owned();
-    let ran =
-        run(&["train", "head", "--task", "perturbation", "--data", &data, "--genes", &table, "-o", &head]);
-    assert!(ran.status.success(), "{}", stderr(&ran));
+    let head = trained(folder.path(), &table, &data, "head");
     let card = std::fs::read_to_string(Path::new(&head).join("card.toml")).unwrap();
     assert!(metric(&card, "cv_pearson_delta") > 0.95, "{card}");
     assert!(
@@ -209,11 +215,8 @@ fn a_table_and_anndata_of_the_same_cells_give_the_same_head() {
     let table = genes(folder.path());
     let text = write(folder.path(), "matrix.tsv", &matrix("control", ""));
     let heads = [text, h5ad(folder.path())].map(|data| {
-        let head = folder.path().join(Path::new(&data).extension().unwrap()).to_str().unwrap().to_owned();
-        let task =
-            ["train", "head", "--task", "perturbation", "--data", &data, "--genes", &table, "-o", &head];
-        let ran = run(&task);
-        assert!(ran.status.success(), "{}", stderr(&ran));
+        let name = Path::new(&data).extension().unwrap().to_str().unwrap();
+        let head = trained(folder.path(), &table, &data, name);
         ["head.onnx", "details.json"].map(|name| std::fs::read(Path::new(&head).join(name)).unwrap())
     });
     assert!(heads[0] == heads[1]);
@@ -262,10 +265,7 @@ fn symbols_that_mean_no_gene_or_several_are_refused_with_candidates() {
     let folder = tempfile::tempdir().unwrap();
     let table = genes(folder.path());
     let data = write(folder.path(), "matrix.tsv", &matrix("control", ""));
-    let head = folder.path().join("head").to_str().unwrap().to_owned();
-    let ran =
-        run(&["train", "head", "--task", "perturbation", "--data", &data, "--genes", &table, "-o", &head]);
-    assert!(ran.status.success(), "{}", stderr(&ran));
+    let head = trained(folder.path(), &table, &data, "head");
     for (gene, said) in [("GEEN4", "close spellings"), ("BOTH", "several genes"), ("GENE1+XYZXYZ", "gene 2")]
     {
         let ran = run(&["perturb", gene, "--head", &head, "--genes", &table]);

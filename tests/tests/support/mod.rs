@@ -7,6 +7,8 @@
     reason = "each test file uses a part"
 )]
 
+pub mod jobs;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
