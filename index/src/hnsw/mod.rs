@@ -209,7 +209,7 @@ impl HnswIndex {
         Scratch::with(|scratch| {
             let starts = starts(scores, graph, (graph.entry(), graph.top_layer()), ef, scratch);
             if let Some(filter) = params.filter {
-                return search_filtered(scores, graph, starts[0], ef, (filter, budget), scratch);
+                return search_filtered(scores, graph, &starts, ef, (filter, budget), scratch);
             }
             search_layer(scores, graph, 0, &starts, ef, scratch);
             Some(scratch.pool.best())

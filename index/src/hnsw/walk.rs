@@ -176,7 +176,7 @@ pub(super) fn starts(
 pub(super) fn search_filtered(
     scores: &impl Scores,
     links: &impl Links,
-    start: Ranked,
+    starts: &[Ranked],
     ef: usize,
     (filter, budget): (&RowSet, usize),
     scratch: &mut Scratch,
@@ -184,13 +184,15 @@ pub(super) fn search_filtered(
     let Scratch { visited, frontier, scores: to, .. } = scratch;
     let mut found = TopK::new(ef, ef);
     visited.start(links.n_rows());
-    visited.mark(start.row());
     frontier.clear();
-    frontier.push(start);
-    if filter.contains(start.row()) {
-        found.offer(start);
+    for &start in starts {
+        visited.mark(start.row());
+        frontier.push(start);
+        if filter.contains(start.row()) {
+            found.offer(start);
+        }
     }
-    let mut n_compared = 1;
+    let mut n_compared = starts.len();
     while let Some(nearest) = frontier.pop() {
         if found.is_full() && found.worst().is_some_and(|worst| nearest < worst) {
             break;
