@@ -340,7 +340,7 @@ pub enum SnapshotError {
     },
     /// A file's content changed since it was written.
     #[error(
-        "{} is damaged: its sha256 is {found} instead of {expected}; \
+        "{} is damaged: its digest is {found} instead of {expected}; \
          rebuild the collection with `protext index build`",
         path.display()
     )]

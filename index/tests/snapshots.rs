@@ -162,8 +162,8 @@ fn other_versions_orders_spaces_and_counts_are_refused() {
         refused(dir.path())
     };
     assert!(
-        refuse("version", 4.into())
-            .contains("written by a newer version (format 4, this program reads up to 3)")
+        refuse("version", 5.into())
+            .contains("written by a newer version (format 5, this program reads up to 4)")
     );
     assert!(refuse("byte_order", "big".into()).contains("byte order \"big\""));
     assert!(refuse("format", "parquet".into()).contains("describes \"parquet\""));
@@ -182,7 +182,7 @@ fn other_versions_orders_spaces_and_counts_are_refused() {
     // A version that was edited by hand is called by its name although the digest is wrong, too.
     let (dir, folder) = saved();
     let path = folder.join("manifest.json");
-    let text = fs::read_to_string(&path).unwrap().replace("\"version\": 3", "\"version\": 9");
+    let text = fs::read_to_string(&path).unwrap().replace("\"version\": 4", "\"version\": 9");
     fs::write(&path, text).unwrap();
     assert!(matches!(Collection::open(dir.path()), Err(SnapshotError::NewerVersion { found: 9, .. })));
 
@@ -221,7 +221,7 @@ fn a_collection_of_the_first_version_opens_and_is_saved_as_the_present_one() {
     let dir = tempfile::tempdir().unwrap();
     Collection::open(&old).unwrap().save(dir.path()).unwrap();
     let manifest = fs::read_to_string(dir.path().join("snapshot-000001/manifest.json")).unwrap();
-    assert!(manifest.contains("\"version\": 3"), "{manifest}");
+    assert!(manifest.contains("\"version\": 4"), "{manifest}");
     for (dir, options) in
         [(&*old, OpenOptions::default()), (dir.path(), OpenOptions::default()), (dir.path(), LENGTHS)]
     {
@@ -260,6 +260,24 @@ fn a_collection_of_the_second_version_opens_and_is_saved_as_the_present_one() {
     }
 }
 
+/// The fixture was written by the last program that wrote version 3: twelve records in two spaces.
+#[test]
+fn a_collection_of_the_third_version_opens_and_its_digests_are_looked_at() {
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/version-3");
+    assert!(verify(&old).unwrap().is_sound());
+    let collection = Collection::open(&old).unwrap();
+    let record = collection.record(3).unwrap();
+    let query = collection.vector_of(&record.id).unwrap();
+    let hits = collection.search(collection.space(), &query, &SearchParams::new(3)).unwrap();
+    assert!(hits.len() == 3 && hits[0].record == record, "{hits:?}");
+    let dir = copy_of("version-3");
+    let path = dir.path().join("snapshot-000001/vectors.bin");
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(refused(dir.path()).contains("its digest is sha256 "));
+}
+
 #[test]
 fn what_is_mapped_can_be_searched_after_it_was_replaced_and_removed() {
     let (dir, folder) = saved();
@@ -292,7 +310,7 @@ fn info_and_verify_describe_what_is_there() {
     let report = verify(dir.path()).unwrap();
     let damaged: Vec<_> = report.files.iter().filter(|file| file.problem.is_some()).collect();
     assert_eq!(damaged.iter().map(|file| &*file.name).collect::<Vec<_>>(), ["vectors.bin", "graph.bin"]);
-    assert!(damaged[0].problem.as_ref().unwrap().contains("sha256"));
+    assert!(damaged[0].problem.as_ref().unwrap().contains("its digest is blake3 "));
     assert_eq!(report.leftovers, ["snapshot-000007.partial"]);
     serde_json::to_string(&report).unwrap();
 }

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::Verify;
+use super::digest::{Digest, Hasher};
 use crate::error::SnapshotError;
 
 const BUFFER_BYTES: usize = 1 << 20;
@@ -18,8 +18,8 @@ pub(super) struct FileEntry {
     /// Its name in the snapshot's folder.
     pub(super) name: String,
     pub(super) n_bytes: u64,
-    /// Hexadecimal.
-    pub(super) sha256: String,
+    #[serde(flatten)]
+    pub(super) digest: Digest,
 }
 
 /// Turns a system error into ours.
@@ -39,13 +39,13 @@ pub(super) fn write(
 ) -> Result<FileEntry, SnapshotError> {
     let path = folder.join(name);
     let write_synced = || {
-        let file = Hashing { inner: File::create_new(&path)?, hasher: Sha256::new(), n_bytes: 0 };
+        let file = Hashing { inner: File::create_new(&path)?, hasher: Hasher::default(), n_bytes: 0 };
         let mut writer = BufWriter::with_capacity(BUFFER_BYTES, file);
         content(&mut writer)?;
         let Hashing { inner, hasher, n_bytes } =
             writer.into_inner().map_err(io::IntoInnerError::into_error)?;
         inner.sync_all()?;
-        Ok(FileEntry { name: name.into(), n_bytes, sha256: hex::encode(hasher.finalize()) })
+        Ok(FileEntry { name: name.into(), n_bytes, digest: hasher.finish() })
     };
     write_synced().map_err(io_error("write", &path))
 }
@@ -54,13 +54,9 @@ pub(super) fn write(
 pub(super) fn entry_of(folder: &Path, name: &str) -> Result<FileEntry, SnapshotError> {
     let path = folder.join(name);
     let read_through = || {
-        let mut file = Hashing { inner: File::open(&path)?, hasher: Sha256::new(), n_bytes: 0 };
+        let mut file = Hashing { inner: File::open(&path)?, hasher: Hasher::default(), n_bytes: 0 };
         io::copy(&mut BufReader::with_capacity(BUFFER_BYTES, &mut file), &mut io::sink())?;
-        Ok(FileEntry {
-            name: name.into(),
-            n_bytes: file.n_bytes,
-            sha256: hex::encode(file.hasher.finalize()),
-        })
+        Ok(FileEntry { name: name.into(), n_bytes: file.n_bytes, digest: file.hasher.finish() })
     };
     read_through().map_err(io_error("read", &path))
 }
@@ -83,26 +79,28 @@ pub(super) fn read<T>(
     if verify == Verify::Lengths {
         return parse(&mut BufReader::with_capacity(BUFFER_BYTES, file), &path);
     }
-    let hashing = Hashing { inner: file, hasher: Sha256::new(), n_bytes: 0 };
+    let hashing = Hashing { inner: file, hasher: entry.digest.same_hasher(), n_bytes: 0 };
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, hashing);
     let parsed = parse(&mut reader, &path);
     io::copy(&mut reader, &mut io::sink()).map_err(io_error("read", &path))?;
-    let found = hex::encode(reader.into_inner().hasher.finalize());
-    if found != entry.sha256 {
-        return Err(SnapshotError::Checksum { path, expected: entry.sha256.clone(), found });
-    }
+    entry.ensure_digest(path, &reader.into_inner().hasher.finish())?;
     parsed
 }
 
-/// Digest of bytes in memory, hexadecimal.
-pub(super) fn sha256_hex(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
+impl FileEntry {
+    /// Refuses a file whose content has another digest.
+    pub(super) fn ensure_digest(&self, path: PathBuf, found: &Digest) -> Result<(), SnapshotError> {
+        if *found == self.digest {
+            return Ok(());
+        }
+        Err(SnapshotError::Checksum { path, expected: self.digest.spelled(), found: found.spelled() })
+    }
 }
 
 /// Passes bytes through and hashes them.
 struct Hashing<T> {
     inner: T,
-    hasher: Sha256,
+    hasher: Hasher,
     n_bytes: u64,
 }
 

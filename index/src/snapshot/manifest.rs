@@ -8,16 +8,17 @@ use protext_core::Space;
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
-use super::checked_file::{FileEntry, io_error, sha256_hex};
+use super::checked_file::{FileEntry, io_error};
 use super::current::Current;
+use super::digest::sha256_hex;
 use super::{GRAPH, MANIFEST, RECORDS, RECORDS_2, VECTORS};
 use crate::collection::{Collection, CollectionInfo, FurtherSpace, IndexDescription};
 use crate::error::SnapshotError;
 
 const FORMAT: &str = "protext-collection";
 /// 1: vectors and lists end to end, read into memory. 2: both as they lie in memory, with codes. 3: records in tables
-/// that are read where they lie, instead of one JSON object a line.
-const VERSION: u64 = 3;
+/// that are read where they lie, instead of one JSON object a line. 4: digests by BLAKE3 instead of SHA-256.
+const VERSION: u64 = 4;
 const BYTE_ORDER: &str = "little";
 
 /// The content of `manifest.json`.
@@ -65,6 +66,13 @@ impl Manifest {
             metadata,
             files,
         }
+    }
+
+    /// What is written.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("text and numbers become JSON");
+        bytes.push(b'\n');
+        bytes
     }
 
     /// Reads the manifest that `current` names. The version is looked at before the digest, so that a

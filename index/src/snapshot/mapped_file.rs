@@ -9,7 +9,7 @@ use memmap2::Mmap;
 
 use super::Verify;
 use super::binary::{BYTE_ORDER_MARK, ensure_agrees};
-use super::checked_file::{FileEntry, io_error, sha256_hex};
+use super::checked_file::{FileEntry, io_error};
 use crate::error::SnapshotError;
 use crate::slab::{Plain, Slab, bytes_of};
 
@@ -42,10 +42,7 @@ impl MappedFile {
         // the map as it is.
         let map = unsafe { Mmap::map(&file) }.map_err(io_error("read", &path))?;
         if verify == Verify::Full {
-            let found = sha256_hex(&map);
-            if found != entry.sha256 {
-                return Err(SnapshotError::Checksum { path, expected: entry.sha256.clone(), found });
-            }
+            entry.ensure_digest(path.clone(), &entry.digest.same_of(&map))?;
         }
         Ok(Self { path, map: Arc::new(map), takes_in: verify == Verify::Full, at: 0 })
     }

@@ -21,6 +21,7 @@ mod checked_file;
 #[cfg(test)]
 mod crash_tests;
 mod current;
+mod digest;
 mod generation;
 mod graph_file;
 mod manifest;
@@ -34,6 +35,7 @@ mod verify;
 
 use protext_core::Space;
 
+pub use digest::Digest;
 pub(crate) use current::{DirEntry, list, log_name, partial_log_name, sync_folder};
 pub(crate) use generation::Generation;
 pub use open::inspect;
@@ -52,7 +54,7 @@ const MANIFEST: &str = "manifest.json";
 /// What is compared with the manifest while a collection is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Verify {
-    /// Length and sha256 of every file, and that every vector is a unit vector.
+    /// Length and digest of every file, and that every vector is a unit vector.
     #[default]
     Full,
     /// Lengths, heads, and that every link leads to a row. For collections so large that reading them takes too

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::checked_file::{self, FileEntry, io_error};
 use super::current::{Current, DirEntry, LOCK, folder_name, list, partial_folder_name, sync_folder};
+use super::digest::sha256_hex;
 use super::manifest::{Manifest, numbered};
 use super::{GRAPH, MANIFEST, RECORDS, VECTORS, graph_file, records_file, vectors_file};
 use crate::collection::{Collection, StoredIndex};
@@ -101,11 +102,8 @@ pub(super) fn save_stepwise(
     after(Step::Started)?;
 
     let files = write_files(collection, &partial, after)?;
-    let manifest = Manifest::new(collection, successor.continues, files);
-    let manifest = checked_file::write(&partial, MANIFEST, |to| {
-        serde_json::to_writer_pretty(&mut *to, &manifest)?;
-        to.write_all(b"\n")
-    })?;
+    let manifest = Manifest::new(collection, successor.continues, files).to_bytes();
+    checked_file::write(&partial, MANIFEST, |to| to.write_all(&manifest))?;
     sync_folder(&partial)?;
     after(Step::FileWritten(MANIFEST.to_owned()))?;
 
@@ -114,7 +112,7 @@ pub(super) fn save_stepwise(
     sync_folder(dir)?;
     after(Step::FolderNamed)?;
 
-    Current { number, manifest_sha256: manifest.sha256 }.write_partial(dir)?;
+    Current { number, manifest_sha256: sha256_hex(&manifest) }.write_partial(dir)?;
     after(Step::CurrentWritten)?;
     Current::switch(dir)?;
     after(Step::Switched)?;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::checked_file::{self, FileEntry, io_error};
 use super::current::{Current, DirEntry, folder_name, list};
+use super::digest::Digest;
 use super::manifest::Manifest;
 use super::open::{open, with_current};
 use super::{OpenOptions, Verify};
@@ -37,8 +38,9 @@ pub struct FileReport {
     pub name: String,
     /// Bytes when it was written.
     pub n_bytes: u64,
-    /// Digest when it was written, hexadecimal.
-    pub sha256: String,
+    /// Digest when it was written.
+    #[serde(flatten)]
+    pub digest: Digest,
     /// What is wrong with it.
     pub problem: Option<String>,
 }
@@ -102,7 +104,7 @@ fn check(folder: &Path, entry: &FileEntry) -> FileReport {
     FileReport {
         name: entry.name.clone(),
         n_bytes: entry.n_bytes,
-        sha256: entry.sha256.clone(),
+        digest: entry.digest.clone(),
         problem: read.err().map(|error| explain(&error)),
     }
 }
