@@ -218,6 +218,7 @@ fn inputs_and_outputs_may_be_objects_and_what_is_wrong_with_them_is_told() {
     let second = desk.submit("again", "s3://lab/vectors.npz", &[]).output().unwrap();
     assert_eq!(second.status.code(), Some(2));
     assert!(stderr(&second).contains("exists already"), "{}", stderr(&second));
+    collections_go_to_the_store_and_back(&desk);
     let absent =
         ["jobs", "submit", "embed", "s3://lab/absent.fasta", "-o", "s3://lab/x.npz", "--name", "absent"];
     let absent = desk.protext(&absent).output().unwrap();
@@ -227,6 +228,32 @@ fn inputs_and_outputs_may_be_objects_and_what_is_wrong_with_them_is_told() {
     let denied = desk.submit("denied", "s3://lab/y.npz", &[]).output().unwrap();
     assert_eq!(denied.status.code(), Some(2), "{}", stderr(&denied));
     assert!(stderr(&denied).contains("credentials"), "{}", stderr(&denied));
+}
+
+fn collections_go_to_the_store_and_back(desk: &Desk) {
+    let run = |args: &[&str], code: i32| {
+        let ran = desk.protext(args).output().unwrap();
+        assert_eq!(ran.status.code(), Some(code), "{args:?}: {}", stderr(&ran));
+        stderr(&ran)
+    };
+    let (index, back) = (desk.text("here.index"), desk.text("back.index"));
+    run(&["index", "build", &desk.text("in.fasta"), "-o", &index], 0);
+    let fasta = std::fs::read_to_string(desk.path("in.fasta")).unwrap();
+    let first = fasta.split('|').nth(1).unwrap();
+    run(&["index", "delete", &index, first], 0);
+    run(&["index", "copy", &index, "s3://lab/proteome"], 0);
+    let refused = run(&["index", "copy", &index, "s3://lab/proteome"], 2);
+    assert!(refused.contains("copies replace nothing"), "{refused}");
+    run(&["index", "copy", "s3://lab/proteome", &back], 0);
+    let exported = |index: &str, to: &str| {
+        run(&["index", "export", index, "-o", &desk.text(to)], 0);
+        std::fs::read(desk.path(to)).unwrap()
+    };
+    assert_eq!(exported(&index, "here.jsonl"), exported(&back, "back.jsonl"), "snapshot and log came back");
+    let refused = run(&["index", "copy", "s3://lab/proteome", &back], 2);
+    assert!(refused.contains("not empty"), "{refused}");
+    let refused = run(&["index", "copy", "s3://lab/nothing", &desk.text("none.index")], 2);
+    assert!(refused.contains("holds no collection"), "{refused}");
 }
 
 #[test]

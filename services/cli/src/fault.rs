@@ -16,7 +16,7 @@ use protext_registry::{CacheError, RegistryError, WheelError};
 use protext_remote::RemoteError;
 use protext_texts::TextError;
 use protext_texts::fetch::FetchError;
-use protext_worker::{JobError, StoreFault};
+use protext_worker::{CopyError, JobError, StoreFault};
 
 /// Wrong usage that the argument parser cannot see.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +70,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
                 !matches!(error, protext_engine::perturbation::PerturbationError::Head(_))
             })
             || cause.downcast_ref::<JobError>().is_some_and(is_input_of_job)
+            || cause.downcast_ref::<CopyError>().is_some_and(is_input_of_copy)
             || cause.downcast_ref::<RemoteError>().is_some_and(is_setting)
             || cause.downcast_ref::<VariantError>().is_some_and(is_input_of_variants)
             || is_input_of_registry(cause)
@@ -158,6 +159,10 @@ fn is_input_of_variants(error: &VariantError) -> bool {
 }
 
 /// What the caller can mend; a job that ended otherwise has failed.
+fn is_input_of_copy(error: &CopyError) -> bool {
+    !matches!(error, CopyError::Store(error) if error.fault == StoreFault::Other)
+}
+
 fn is_input_of_job(error: &JobError) -> bool {
     match error {
         JobError::Engine(error) => is_input_of_engine(error),

@@ -7,6 +7,7 @@
 
 mod attempts;
 mod blobs;
+mod collections;
 mod commit;
 mod error;
 mod failures;
@@ -24,6 +25,7 @@ pub mod spec;
 mod status;
 mod store;
 
+pub use collections::{CopyError, copy_collection};
 pub use error::{JobError, StoreError, StoreFault};
 pub use failures::Failure;
 pub use jobs::{Jobs, Resume, upload_input};

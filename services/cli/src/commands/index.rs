@@ -42,12 +42,17 @@ pub(crate) enum Args {
     },
     /// Write the vectors of a collection to a file, or its sequences as FASTA.
     Export(ExportArgs),
-    /// Copy a collection to a new folder and verify the copy: for backups, and to put one back.
+    /// Copy a collection to a new folder or object store, or back, and verify the copy: for backups, and for other machines.
+    #[command(after_help = "Examples:\n  protext index copy proteome.index backup.index\n  \
+        protext index copy proteome.index s3://lab/proteome     (credentials: AWS_ACCESS_KEY_ID and so on)\n  \
+        protext index copy s3://lab/proteome proteome.index")]
     Copy {
-        /// The collection's folder.
-        folder: PathBuf,
-        /// A new or empty folder.
-        target: PathBuf,
+        /// The collection: its folder, or s3://BUCKET/NAME.
+        #[arg(value_name = "FROM")]
+        folder: String,
+        /// A new or empty folder, or s3://BUCKET/NAME where no collection is.
+        #[arg(value_name = "TO")]
+        target: String,
     },
     /// Hash every file of a collection again and check that it opens.
     Verify {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use protext_engine::Target;
 use protext_engine::output::{OutputOptions, OutputRow, VectorMetadata, create};
-use protext_index::store::{restore, verify_logs};
+use protext_index::store::verify_logs;
 use protext_index::{OpenOptions, Store, StoreOptions, Upsert, View, WriteReport};
 
 use super::embed::{FailedFile, RecordArgs, embed_file};
@@ -178,14 +178,13 @@ pub(crate) fn compact(folder: &Path) -> anyhow::Result<ExitCode> {
 }
 
 /// Copies a collection that no process writes to; a running store is copied by the process that has it.
-pub(crate) fn copy(folder: &Path, target: &Path) -> anyhow::Result<ExitCode> {
-    let report = restore(folder, target)?;
+pub(crate) fn copy(from: &str, to: &str) -> anyhow::Result<ExitCode> {
+    let report = protext_worker::copy_collection(from, to)?;
     if !report.is_sound() {
-        let message =
-            format!("the copy in {} is damaged; run `protext index verify` on both", target.display());
+        let message = format!("the copy of {from} is damaged; run `protext index verify` on both");
         return Err(UsageError(message).into());
     }
-    eprintln!("{}: a verified copy of {}", target.display(), folder.display());
+    eprintln!("{to}: a verified copy of {from}");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -114,6 +114,13 @@ impl Store for LocalStore {
         Ok(())
     }
 
+    fn put_copy(&self, name: &str, file: &Path) -> Result<(), StoreError> {
+        let mut copy = self.stage()?;
+        let copied = File::open(file).and_then(|mut file| io::copy(&mut file, &mut copy));
+        copied.map_err(|error| failed("copy", file, error))?;
+        self.put_file(name, copy)
+    }
+
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let mut file = self.stage()?;
         file.write_all(bytes).map_err(|error| failed("write", &self.path(name), error))?;

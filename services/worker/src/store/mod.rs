@@ -51,6 +51,12 @@ pub(crate) trait Store: Send + Sync {
     /// [`StoreError`]; what had the name before still has it.
     fn put_file(&self, name: &str, file: NamedTempFile) -> Result<(), StoreError>;
 
+    /// Puts a copy of a file under a name, in place of what had it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what had the name before still has it.
+    fn put_copy(&self, name: &str, file: &Path) -> Result<(), StoreError>;
+
     /// Puts bytes under a name, in place of what had it.
     ///
     /// # Errors
@@ -140,6 +146,11 @@ pub(crate) fn open_place(place: &str) -> Result<Arc<dyn Store>, StoreError> {
         Some(folder) => Ok(Arc::new(LocalStore::open(folder)?)),
         None => open_objects(place),
     }
+}
+
+/// True if an address is a path on this machine.
+pub(crate) fn is_local(address: &str) -> bool {
+    local_path(address).is_some()
 }
 
 /// The path that an address means, if it is on this machine.

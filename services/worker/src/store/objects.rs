@@ -145,6 +145,10 @@ impl Store for Objects {
         self.put_path(name, file.path(), PutMode::Overwrite).map(|_| ())
     }
 
+    fn put_copy(&self, name: &str, file: &Path) -> Result<(), StoreError> {
+        self.put_path(name, file, PutMode::Overwrite).map(|_| ())
+    }
+
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         self.put_bytes(name, bytes.to_vec(), PutMode::Overwrite).map(|_| ())
     }
