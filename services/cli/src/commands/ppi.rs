@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use clap::ValueEnum;
 use protext_core::Modality;
@@ -162,6 +163,7 @@ fn answer(
     let n = asked.proteins.len();
     let top = args.top.or(args.min_probability.is_none().then_some(10));
     let stop = interrupt::flag()?;
+    let started = Instant::now();
     match (&asked.kind, top) {
         (Kind::Pairs(pairs), _) => {
             for block in pairs.chunks(BLOCK) {
@@ -188,6 +190,7 @@ fn answer(
             for found in found.ok_or(interrupt::Interrupted)? {
                 writer.write(&found)?;
             }
+            tell_time(n, started);
         }
         (Kind::All, None) => {
             let bar = progress::count(n as u64, "pairing proteins");
@@ -200,9 +203,16 @@ fn answer(
                 }
             }
             bar.finish_and_clear();
+            tell_time(n, started);
         }
     }
     Ok(())
+}
+
+/// What all against all took beyond embedding.
+fn tell_time(n_proteins: usize, started: Instant) {
+    let n_pairs = n_proteins * (n_proteins - 1) / 2;
+    eprintln!("scored {n_pairs} pairs of {n_proteins} proteins in {:.1} s", started.elapsed().as_secs_f64());
 }
 
 /// Writes answers as they come.
