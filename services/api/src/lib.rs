@@ -16,6 +16,7 @@ mod openapi;
 mod page;
 mod routes;
 mod server;
+mod span;
 mod state;
 mod tls;
 mod vectors;

@@ -13,9 +13,11 @@ use actix_web::http::header::{
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError as _, web};
 use rand::Rng as _;
+use tracing::Instrument as _;
 
 use crate::access::{Scope, scope_of};
 use crate::audit::AuditEntry;
+use crate::span;
 use crate::state::AppState;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -100,17 +102,21 @@ pub(crate) async fn observe<B: MessageBody>(
     };
     let seen = Seen::of(&request);
     let _under_way = UnderWay::new(&state);
+    let span = span::begin(&seen.method, &seen.route, &seen.request_id, request.headers());
     let admitted = seen.scope.map_or(Ok(None), |scope| state.access.admit(request.headers(), scope));
     let (mut response, key_id) = match admitted {
-        Ok(key_id) => match next.call(request).await {
+        Ok(key_id) => match next.call(request).instrument(span.clone()).await {
             Ok(response) => (response.map_into_left_body(), key_id),
             Err(error) => {
-                seen.tell(&state, error.as_response_error().status_code().as_u16(), key_id.as_deref());
+                let status = error.as_response_error().status_code();
+                span::end(&span, status);
+                seen.tell(&state, status.as_u16(), key_id.as_deref());
                 return Err(error);
             }
         },
         Err(problem) => (request.into_response(problem.error_response()).map_into_right_body(), None),
     };
+    span::end(&span, response.status());
     set_headers(response.headers_mut(), &seen, state.has_tls);
     seen.tell(&state, response.status().as_u16(), key_id.as_deref());
     Ok(response)

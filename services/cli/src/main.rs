@@ -9,6 +9,7 @@ mod commands;
 mod fault;
 mod interrupt;
 mod job_models;
+mod logging;
 mod progress;
 mod remote;
 mod settings;
@@ -18,7 +19,6 @@ mod wiring;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 use crate::commands::Command;
 
@@ -46,7 +46,14 @@ Files are kept in $PROTEXT_CACHE, else $XDG_CACHE_HOME/protext, else ~/.cache/pr
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_logging(cli.verbose);
+    // Spans that wait are sent when this goes.
+    let _tracing = match logging::start(cli.verbose, cli.command.is_service()) {
+        Ok(tracing) => tracing,
+        Err(error) => {
+            eprintln!("error: {}", fault::message(&error));
+            return fault::exit_code(&error);
+        }
+    };
     let ran = cli.command.run();
     remote::tell_spent();
     match ran {
@@ -55,20 +62,5 @@ fn main() -> ExitCode {
             eprintln!("error: {}", fault::message(&error));
             fault::exit_code(&error)
         }
-    }
-}
-
-fn start_logging(verbose: u8) {
-    let level = match verbose {
-        0 => "warn",
-        1 => "info",
-        _ => "debug",
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let plain = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::env::var("PROTEXT_LOG").is_ok_and(|form| form == "json") {
-        plain.json().flatten_event(true).init();
-    } else {
-        plain.with_target(false).init();
     }
 }

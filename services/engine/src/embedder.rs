@@ -11,7 +11,9 @@ use protext_core::{
 };
 use protext_texts::function_sentences;
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
+use crate::SPANS;
 use crate::batcher::{Batcher, BatcherSettings, Outcome};
 use crate::error::EngineError;
 use crate::query_cache::{QueryCache, QueryKey};
@@ -131,7 +133,8 @@ impl Embedder {
         if let Some(kept) = key.as_ref().and_then(|key| self.cache.get(key)) {
             return Ok(kept);
         }
-        let encoded = self.embed_anew(input, options).await?;
+        let span = tracing::info_span!(target: SPANS, "encode", encoder = self.encoder.id());
+        let encoded = self.embed_anew(input, options).instrument(span).await?;
         if let Some(key) = key {
             self.cache.keep(key, &encoded);
         }

@@ -48,3 +48,6 @@ pub use error::{BadRecord, EngineError};
 /// Rows kept on disk.
 pub use protext_rows as row_cache;
 pub use target::{Target, UnknownTarget};
+
+/// Target of the spans that say where a request's time goes; collectors of traces take them, logs leave them out.
+pub const SPANS: &str = "protext_span";

@@ -19,6 +19,8 @@ pub struct Request {
     pub path: String,
     /// By name in lower case.
     pub headers: BTreeMap<String, String>,
+    /// As long as its header says.
+    pub body: Vec<u8>,
 }
 
 impl Request {
@@ -193,8 +195,13 @@ async fn answer(mut stream: TcpStream, handler: Arc<Handler>, log: Arc<Mutex<Vec
     let mut lines = text.lines();
     let path = lines.next().unwrap().split(' ').nth(1).unwrap().to_owned();
     let headers = lines.filter_map(|line| line.split_once(": "));
-    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-    let request = Request { path, headers };
+    let headers: BTreeMap<_, _> =
+        headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+    let mut body = vec![0; headers.get("content-length").map_or(0, |n_bytes| n_bytes.parse().unwrap())];
+    if stream.read_exact(&mut body).await.is_err() {
+        return;
+    }
+    let request = Request { path, headers, body };
     let reply = handler(&request);
     log.lock().unwrap().push(request);
     let _ = reply.send(&mut stream).await;

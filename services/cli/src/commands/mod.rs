@@ -85,6 +85,11 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// True if it answers requests of others.
+    pub(crate) fn is_service(&self) -> bool {
+        matches!(self, Command::Serve(_) | Command::Demo(_))
+    }
+
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Command::Serve(args) => serve::run(args),

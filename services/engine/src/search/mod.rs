@@ -15,7 +15,9 @@ use protext_core::{
 };
 use protext_index::store::Entry;
 use protext_index::{Filter, Keywords, Record, Selection, ViewSearch};
+use tracing::Instrument as _;
 
+use crate::SPANS;
 use crate::align::{LocalAlignment, align_locally};
 use crate::embedder::EmbedOptions;
 use crate::engine::Engine;
@@ -155,16 +157,21 @@ pub async fn search(engine: &Arc<Engine>, request: SearchRequest) -> Result<Sear
     let encode_ms = if encoded.is_some() { milliseconds_since(started) } else { 0.0 };
     let (k, align, rerank) = (request.k, request.align, request.rerank);
     let shared = Arc::clone(engine);
-    let looked_up = tokio::task::spawn_blocking(move || look_up(&shared, &request, encoded, encode_ms)).await;
+    let span = tracing::info_span!(target: SPANS, "search");
+    let work = move || span.in_scope(|| look_up(&shared, &request, encoded, encode_ms));
+    let looked_up = tokio::task::spawn_blocking(work).await;
     let mut draft = looked_up.map_err(|_| EngineError::WorkerLost)??;
     if rerank > 0 {
         let started = Instant::now();
-        draft = by_residues::rerank(engine, draft).await?;
+        let span = tracing::info_span!(target: SPANS, "rerank");
+        draft = by_residues::rerank(engine, draft).instrument(span).await?;
         draft.answer.explanation.rerank_ms = milliseconds_since(started);
     }
     draft.answer.hits.truncate(k);
     if align {
-        draft = tokio::task::spawn_blocking(|| draft.aligned()).await.map_err(|_| EngineError::WorkerLost)?;
+        let span = tracing::info_span!(target: SPANS, "align");
+        let aligned = tokio::task::spawn_blocking(move || span.in_scope(|| draft.aligned())).await;
+        draft = aligned.map_err(|_| EngineError::WorkerLost)?;
     }
     Ok(draft.answer)
 }
