@@ -38,8 +38,10 @@ run: build
 	$(PROTEXT) models pull $(TEXT_ENCODER)
 	$(PROTEXT) demo --encoder $(ENCODER) --listen $(LISTEN)
 
+# OpenVINO's runtime lies in a cache of its own, so that it is used where a test asks for it and nowhere else.
 test: build models $(CLIENTS) test-programs
-	PROTEXT_TEST_CLIENTS=$(CURDIR)/$(CLIENTS) cargo test --workspace --release --locked
+	library=$$(PROTEXT_CACHE=$(CURDIR)/.bench/openvino $(PROTEXT) runtime install openvino 2>/dev/null | sed -n 's/.* is at //p') || true; \
+	PROTEXT_TEST_OPENVINO=$$library PROTEXT_TEST_CLIENTS=$(CURDIR)/$(CLIENTS) cargo test --workspace --release --locked
 
 # All in one profile, so that what libraries build of their own is built, and kept on disk, once.
 check: tools

@@ -28,9 +28,11 @@ async fn a_request_and_its_stages_reach_the_collector_within_the_callers_trace()
         let built = support::run(&["index", "build", fasta.to_str().unwrap(), "-o", index.to_str().unwrap()]);
         assert!(built.status.success(), "{}", stderr(&built));
         let collection = format!("some={}", index.display());
-        let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "50")];
+        let environment =
+            [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "50")];
         let service = Service::start(&[collection], &environment);
-        let body = json!({"sequence": "MVLSPADKTNVKAAWGKVGAHAGEYGAEALERMFLSFPTT", "k": 2, "align": true}).to_string();
+        let body = json!({"sequence": "MVLSPADKTNVKAAWGKVGAHAGEYGAEALERMFLSFPTT", "k": 2, "align": true})
+            .to_string();
         let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
         let headers = [("content-type", "application/json"), ("traceparent", parent.as_str())];
         let answer = service.send("POST", "/v1/search", &headers, body.as_bytes());

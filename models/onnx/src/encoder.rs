@@ -3,17 +3,20 @@
 //! [`OnnxEncoder::open`] checks the file's interface once; workers are then opened from it. The spec says what
 //! the manifest says, already parsed: this crate reads no manifest.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use protext_core::window::cut;
 use protext_core::{
     EncodeError, Encoded, Encoder, EncoderInput, EncoderWorker, Fingerprint, LongPolicy, Modality, Piece,
-    PieceOutput, Prepared, RowKind, Space, join,
+    PieceOutput, Prepared, RowKind, Running, Space, join,
 };
 
+use crate::device::{Device, SessionPlan};
 use crate::error::ModelError;
+use crate::golden;
+use crate::placement::nodes_by_provider;
 use crate::runtime::OnnxRuntime;
-use crate::session::{SessionWorker, open_session};
+use crate::session::{SessionWorker, open_planned};
 use crate::tokenize::{EsmAlphabet, TextTokenizer};
 
 /// How records become tokens.
@@ -52,6 +55,8 @@ pub struct EncoderSpec {
     pub modality: Modality,
     /// The converted graph.
     pub onnx: PathBuf,
+    /// The graph that the CPU's answer is taken from where a device has to prove itself, if it is another than `onnx`.
+    pub reference: Option<PathBuf>,
     /// sha256 of the checkpoint that the graph was made from.
     pub weights_sha256: String,
     /// Width of a row.
@@ -70,20 +75,6 @@ pub struct EncoderSpec {
     pub statistics_layers: Vec<u32>,
 }
 
-/// How an encoder uses the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionPlan {
-    /// Intra-op threads of each session.
-    pub threads_per_session: usize,
-}
-
-impl Default for SessionPlan {
-    /// One thread a session: several sessions side by side beat one wide session on CPUs.
-    fn default() -> Self {
-        Self { threads_per_session: 1 }
-    }
-}
-
 enum Tokens {
     Esm,
     Text(Box<TextTokenizer>),
@@ -97,13 +88,15 @@ pub struct OnnxEncoder {
     tokens: Tokens,
     pooled_space: Space,
     statistics_space: Option<Space>,
+    running: Running,
 }
 
 impl OnnxEncoder {
-    /// Reads the tokenizer and checks the graph.
+    /// Reads the tokenizer and checks the graph. A device other than the CPU answers the golden inputs as the CPU does, or
+    /// is refused.
     ///
     /// # Errors
-    /// [`ModelError`] if a file is unreadable, or is not what `spec` says.
+    /// [`ModelError`] if a file is unreadable, or is not what `spec` says, or if the device cannot be used.
     pub fn open(runtime: &OnnxRuntime, spec: EncoderSpec, plan: SessionPlan) -> Result<Self, ModelError> {
         let tokens = match &spec.tokenization {
             Tokenization::Esm => Tokens::Esm,
@@ -111,11 +104,53 @@ impl OnnxEncoder {
                 Tokens::Text(Box::new(TextTokenizer::from_file(path)?))
             }
         };
-        let session = open_session(runtime, &spec.onnx, 1)?;
+        let session = open_planned(runtime, &spec.onnx, &plan)?;
         check_interface(&session, &spec)?;
         let pooled_space = pooled_space(&spec);
         let statistics_space = statistics_space(&spec, &pooled_space);
-        Ok(Self { spec, plan, runtime: runtime.clone(), tokens, pooled_space, statistics_space })
+        let (nodes, runtime) = (nodes_by_provider(&session), runtime.clone());
+        let provider = plan.device.provider();
+        if !nodes.is_empty() && !nodes.contains_key(provider) {
+            let reason = format!("{provider} takes none of the nodes of {}", spec.id);
+            return Err(ModelError::Device { device: plan.device, reason });
+        }
+        let running = Running {
+            device: plan.device.to_string(),
+            provider: provider.to_owned(),
+            precision: plan.precision.to_string(),
+            nodes,
+            proof: None,
+        };
+        let mut encoder = Self { spec, plan, runtime, tokens, pooled_space, statistics_space, running };
+        if plan.device != Device::Cpu {
+            let proof = golden::prove(&encoder)?;
+            encoder.running.proof = Some(proof);
+        }
+        Ok(encoder)
+    }
+
+    pub(crate) fn plan(&self) -> &SessionPlan {
+        &self.plan
+    }
+
+    /// Seconds that its device takes for a golden input of some hundred tokens, the best of three.
+    ///
+    /// # Errors
+    /// [`ModelError::Device`] if it cannot answer.
+    pub fn time(&self) -> Result<f64, ModelError> {
+        golden::time(self)
+    }
+
+    /// A worker on another graph or device than its own.
+    pub(crate) fn worker_on(&self, onnx: &Path, plan: &SessionPlan) -> Result<SessionWorker, ModelError> {
+        let session = open_planned(&self.runtime, onnx, plan)?;
+        let pad_token = match &self.spec.tokenization {
+            Tokenization::Esm => 1,
+            Tokenization::TokenizerFile { pad_token, .. } => *pad_token,
+        };
+        let opened =
+            SessionWorker::new(self.spec.id.clone(), session, pad_token, self.statistics_space.is_some());
+        opened.map_err(|source| ModelError::Open { path: onnx.to_owned(), source })
     }
 
     /// What it was opened with.
@@ -181,6 +216,10 @@ impl Encoder for OnnxEncoder {
         self.spec.window
     }
 
+    fn running(&self) -> Option<&Running> {
+        Some(&self.running)
+    }
+
     fn prepare(&self, input: &EncoderInput, policy: LongPolicy) -> Result<Prepared, EncodeError> {
         match (input, &self.tokens) {
             (EncoderInput::Protein(sequence), Tokens::Esm) => self.prepare_protein(sequence.as_str(), policy),
@@ -196,20 +235,12 @@ impl Encoder for OnnxEncoder {
     }
 
     fn open_worker(&self) -> Result<Box<dyn EncoderWorker>, EncodeError> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| EncodeError::Runtime {
-            encoder: self.spec.id.clone(),
-            source,
-        };
-        let session = open_session(&self.runtime, &self.spec.onnx, self.plan.threads_per_session)
-            .map_err(|error| failed(Box::new(error)))?;
-        let pad_token = match &self.spec.tokenization {
-            Tokenization::Esm => 1,
-            Tokenization::TokenizerFile { pad_token, .. } => *pad_token,
-        };
-        let has_statistics = self.statistics_space.is_some();
-        SessionWorker::new(self.spec.id.clone(), session, pad_token, has_statistics)
-            .map(|worker| Box::new(worker) as Box<dyn EncoderWorker>)
-            .map_err(|error| failed(Box::new(error)))
+        match self.worker_on(&self.spec.onnx, &self.plan) {
+            Ok(worker) => Ok(Box::new(worker)),
+            Err(error) => {
+                Err(EncodeError::Runtime { encoder: self.spec.id.clone(), source: Box::new(error) })
+            }
+        }
     }
 
     fn join(&self, prepared: &Prepared, outputs: Vec<PieceOutput>) -> Result<Encoded, EncodeError> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::runtime::Device;
+use crate::device::Device;
 
 /// Loading failed.
 #[derive(Debug, thiserror::Error)]

@@ -4,19 +4,23 @@
 //! traits of `protext-core`: tokens, then a session on its owner's thread, then pooling over residues only.
 //! Nothing here fetches a file or reads the environment; binaries pass paths and settings in.
 
+mod device;
 mod encoder;
 mod error;
+mod golden;
 mod head;
 mod language;
+mod placement;
 mod projection;
 mod runtime;
 mod session;
 mod tokenize;
 
-pub use encoder::{EncoderSpec, OnnxEncoder, SessionPlan, TokenPooling, Tokenization};
+pub use device::{Device, Precision, SessionPlan, has_bf16};
+pub use encoder::{EncoderSpec, OnnxEncoder, TokenPooling, Tokenization};
 pub use error::ModelError;
 pub use head::{OnnxHead, OnnxPairHead, ensure_task};
 pub use language::OnnxLanguageHead;
 pub use projection::{OnnxProjection, ProjectionSpec, projection_widths};
-pub use runtime::{Device, OnnxRuntime};
+pub use runtime::OnnxRuntime;
 pub use tokenize::{EsmAlphabet, TextTokenizer};

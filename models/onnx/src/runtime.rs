@@ -1,81 +1,15 @@
-//! The ONNX Runtime library of this process, and the devices it can use.
+//! The ONNX Runtime library of this process.
 //!
 //! A process holds one runtime. It is loaded by path, so that a missing or wrong library is an error with the
 //! path in it and never a panic or a silent other copy.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Mutex;
 
 use ort::environment::Environment;
 
 use crate::error::ModelError;
-
-/// What a session runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Device {
-    /// The fastest that is there.
-    Auto,
-    /// ONNX Runtime's own CPU provider.
-    Cpu,
-    /// Intel's OpenVINO.
-    Openvino,
-    /// NVIDIA GPUs.
-    Cuda,
-}
-
-impl Device {
-    /// The device a session will really use, or why the one asked for cannot be had.
-    ///
-    /// # Errors
-    /// [`ModelError::Device`]; a device is never replaced by another behind the caller's back.
-    pub fn resolve(self) -> Result<Device, ModelError> {
-        match self {
-            Device::Auto | Device::Cpu => Ok(Device::Cpu),
-            Device::Openvino | Device::Cuda => Err(ModelError::Device {
-                device: self,
-                reason: "this version of Protext runs on the CPU provider only".to_owned(),
-            }),
-        }
-    }
-
-    /// ONNX Runtime's name of the provider behind a resolved device.
-    #[must_use]
-    pub fn provider(self) -> &'static str {
-        match self {
-            Device::Auto | Device::Cpu => "CPUExecutionProvider",
-            Device::Openvino => "OpenVINOExecutionProvider",
-            Device::Cuda => "CUDAExecutionProvider",
-        }
-    }
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Device::Auto => "auto",
-            Device::Cpu => "cpu",
-            Device::Openvino => "openvino",
-            Device::Cuda => "cuda",
-        })
-    }
-}
-
-impl FromStr for Device {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "auto" => Ok(Device::Auto),
-            "cpu" => Ok(Device::Cpu),
-            "openvino" => Ok(Device::Openvino),
-            "cuda" => Ok(Device::Cuda),
-            other => Err(format!("unknown device {other:?}: use auto, cpu, openvino or cuda")),
-        }
-    }
-}
 
 /// The loaded runtime. Cheap to clone; sessions keep it alive.
 #[derive(Clone)]
@@ -113,6 +47,12 @@ impl OnnxRuntime {
         let runtime = Self { environment, path: path.to_owned() };
         *loaded = Some(runtime.clone());
         Ok(runtime)
+    }
+
+    /// The one that this process has loaded, if it has.
+    #[must_use]
+    pub fn loaded() -> Option<Self> {
+        LOADED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// Where it was loaded from.

@@ -7,26 +7,45 @@ use ort::session::{OutputSelector, RunOptions, Session};
 use ort::value::TensorRef;
 use protext_core::{EncodeError, EncoderWorker, Piece, PieceOutput};
 
+use crate::device::{Device, SessionPlan};
 use crate::error::ModelError;
+use crate::placement::REMEMBER;
 use crate::runtime::OnnxRuntime;
 
-/// Opens an `.onnx` file with `n_threads` of intra-op parallelism (1: the caller's thread does the work).
+/// Opens an `.onnx` file on the CPU with `n_threads` of intra-op parallelism (1: the caller's thread does the work).
 pub(crate) fn open_session(
     runtime: &OnnxRuntime,
     path: &Path,
     n_threads: usize,
 ) -> Result<Session, ModelError> {
+    open_planned(runtime, path, &SessionPlan { threads_per_session: n_threads, ..SessionPlan::default() })
+}
+
+/// Opens an `.onnx` file on the plan's device, which is used or refused: nodes that a provider does not take are the only ones
+/// that may run on the CPU.
+pub(crate) fn open_planned(
+    runtime: &OnnxRuntime,
+    path: &Path,
+    plan: &SessionPlan,
+) -> Result<Session, ModelError> {
     let opened = || -> ort::Result<Session> {
         Session::builder(runtime.environment())?
+            .with_execution_providers(plan.providers())?
+            .with_config_entry(REMEMBER, "1")?
             .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(n_threads)?
+            .with_intra_threads(plan.threads_per_session)?
             .with_inter_threads(1)?
             // Lengths vary from call to call, so patterns of one call do not fit the next.
             .with_memory_pattern(false)?
             .with_intra_op_spinning(false)?
             .commit_from_file(path)
     };
-    opened().map_err(|source| ModelError::Open { path: path.to_owned(), source })
+    opened().map_err(|source| match plan.device {
+        Device::Auto | Device::Cpu => ModelError::Open { path: path.to_owned(), source },
+        device => {
+            ModelError::Device { device, reason: format!("it cannot open {}: {source}", path.display()) }
+        }
+    })
 }
 
 /// A session of an encoder.

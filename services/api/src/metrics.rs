@@ -199,7 +199,7 @@ impl ReadGauges {
             let labels = DeviceLabels {
                 encoder: encoder.id.clone(),
                 device_asked: encoder.device_asked.clone(),
-                provider: encoder.provider.to_owned(),
+                provider: encoder.provider.clone(),
             };
             self.devices.get_or_create(&labels).set(1);
         }

@@ -1,5 +1,6 @@
 //! What every route sees: the engine, what the binary knows beside it, limits, and what is counted.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -31,7 +32,13 @@ pub struct EncoderInfo {
     /// Device asked for.
     pub device_asked: String,
     /// ONNX Runtime provider that runs the model.
-    pub provider: &'static str,
+    pub provider: String,
+    /// Numbers that it computes with: `fp32` or `bf16`.
+    pub precision: Option<String>,
+    /// Nodes of the model's graph by the provider that really runs them, where the runtime tells.
+    pub nodes: BTreeMap<String, usize>,
+    /// Least cosine of the device's answers to fixed inputs with the CPU's, for devices that had to prove themselves.
+    pub proof: Option<f32>,
     /// Sessions.
     pub n_workers: usize,
 }

@@ -62,7 +62,7 @@ impl CachedModels {
         }
         let mut engine = Engine::new(vec![embedder], collections, Limits::default());
         if let Task::Ppi { head, .. } = &spec.task {
-            let runtime = wiring::load_runtime(registry.cache())?;
+            let runtime = wiring::load_runtime(registry.cache(), args.device)?;
             let head = head.as_ref().map(PathBuf::from);
             engine = engine.with_ppi(ppi_model::open_for(registry.cache(), &runtime, &args, head.as_ref())?);
         }

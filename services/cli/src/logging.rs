@@ -83,13 +83,16 @@ mod collector {
         // A second one in the process keeps the first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let exporter = SpanExporter::builder().with_http().build();
-        let exporter = exporter.with_context(|| format!("{name} names no collector that spans can be sent to"))?;
+        let exporter =
+            exporter.with_context(|| format!("{name} names no collector that spans can be sent to"))?;
         let mut resource = Resource::builder();
         if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
             resource = resource.with_service_name("protext");
         }
-        let provider =
-            SdkTracerProvider::builder().with_resource(resource.build()).with_batch_exporter(exporter).build();
+        let provider = SdkTracerProvider::builder()
+            .with_resource(resource.build())
+            .with_batch_exporter(exporter)
+            .build();
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("protext"));
         let layer = layer.with_location(false).with_threads(false).with_tracked_inactivity(false);
         Ok((Some(layer.boxed()), Tracing(Some(provider))))

@@ -10,14 +10,16 @@ use protext_core::card::ProjectionCard;
 use protext_core::{Encoder, Modality, Projection, RowKind, Space};
 use protext_engine::{BatcherSettings, Embedder, Engine};
 use protext_onnx::{
-    Device, EncoderSpec, OnnxEncoder, OnnxLanguageHead, OnnxProjection, OnnxRuntime, ProjectionSpec,
-    SessionPlan, TokenPooling, Tokenization,
+    Device, EncoderSpec, ModelError, OnnxEncoder, OnnxLanguageHead, OnnxProjection, OnnxRuntime,
+    ProjectionSpec, SessionPlan, TokenPooling, Tokenization,
 };
+use protext_registry::convert::Dialect;
 use protext_registry::heads::{
     ReadyHead, ReadyLanguageHead, ReadyTowers, language_head_for, language_head_from_folder, projection_for,
     projection_from_folder, towers_for, towers_from_folder,
 };
 use protext_registry::manifest::{PoolingKind, TokenizationKind};
+use protext_registry::runtime::RuntimeKind;
 use protext_registry::{Cache, ReadyModel, Registry, runtime};
 
 use crate::commands::ppi_model;
@@ -66,19 +68,83 @@ pub(crate) fn registry() -> anyhow::Result<Registry> {
     Ok(Registry::open(Cache::from_environment()?, user_folder.as_deref())?)
 }
 
-/// Loads ONNX Runtime from the cache, or from `PROTEXT_ORT_LIBRARY`.
-pub(crate) fn load_runtime(cache: &Cache) -> anyhow::Result<OnnxRuntime> {
-    Ok(OnnxRuntime::load(&runtime::locate(cache)?)?)
+/// Loads the build of ONNX Runtime that a device needs, from the cache or from `PROTEXT_ORT_LIBRARY`. Where any will do,
+/// the one that is loaded already, else the one for the fastest device that is here.
+pub(crate) fn load_runtime(cache: &Cache, device: Device) -> anyhow::Result<OnnxRuntime> {
+    let any_will_do = matches!(device, Device::Auto | Device::Cpu);
+    if let Some(loaded) = OnnxRuntime::loaded().filter(|_| any_will_do) {
+        return Ok(loaded);
+    }
+    let kind = match device {
+        Device::Auto => fastest_runtime(cache),
+        Device::Cpu => RuntimeKind::Cpu,
+        Device::Openvino => RuntimeKind::Openvino,
+        Device::Cuda => RuntimeKind::Cuda,
+    };
+    let library = runtime::locate(cache, kind)?;
+    if kind == RuntimeKind::Cuda
+        && let Err(missing) = runtime::cuda::load_libraries()
+    {
+        let reason = format!(
+            "libraries that it needs cannot be loaded (name their folders in {}):\n  {}\n",
+            runtime::cuda::FOLDERS_VARIABLE,
+            missing.join("\n  ")
+        );
+        return Err(ModelError::Device { device, reason }.into());
+    }
+    Ok(OnnxRuntime::load(&library)?)
 }
 
-/// Opens an encoder that is here.
+/// Of the builds that are installed, the first that can run here.
+fn fastest_runtime(cache: &Cache) -> RuntimeKind {
+    let is_usable = |kind: &RuntimeKind| {
+        runtime::is_installed(cache, *kind)
+            && (*kind != RuntimeKind::Cuda || runtime::cuda::load_libraries().is_ok())
+    };
+    [RuntimeKind::Cuda, RuntimeKind::Openvino].into_iter().find(is_usable).unwrap_or(RuntimeKind::Cpu)
+}
+
+/// Opens an encoder that is here. Where any device will do, the fastest that is here and proves itself.
 pub(crate) fn open_encoder(
+    registry: &Registry,
     runtime: &OnnxRuntime,
     model: &ReadyModel,
     device: Device,
 ) -> anyhow::Result<OnnxEncoder> {
-    device.resolve()?;
-    Ok(OnnxEncoder::open(runtime, encoder_spec(model)?, SessionPlan::default())?)
+    if device != Device::Auto {
+        return open_encoder_on(registry, runtime, model, device);
+    }
+    let on_cpu = || open_encoder_on(registry, runtime, model, Device::Cpu);
+    let build = |kind| runtime::library_path(registry.cache(), kind).is_ok_and(|path| path == runtime.path());
+    let device = match () {
+        () if build(RuntimeKind::Cuda) => Device::Cuda,
+        () if build(RuntimeKind::Openvino) => Device::Openvino,
+        () => return on_cpu(),
+    };
+    let opened = open_encoder_on(registry, runtime, model, device);
+    let faster = opened.and_then(|encoder| {
+        let cpu = on_cpu()?;
+        Ok(if encoder.time()? < cpu.time()? { encoder } else { cpu })
+    });
+    faster.or_else(|error| {
+        let (model, error) = (&model.manifest.id, crate::fault::message(&error));
+        tracing::warn!(%device, model, error, "this device cannot be used; the CPU is");
+        on_cpu()
+    })
+}
+
+fn open_encoder_on(
+    registry: &Registry,
+    runtime: &OnnxRuntime,
+    model: &ReadyModel,
+    device: Device,
+) -> anyhow::Result<OnnxEncoder> {
+    let mut spec = encoder_spec(model)?;
+    if device == Device::Openvino {
+        // It knows standard operators alone.
+        spec.reference = Some(std::mem::replace(&mut spec.onnx, registry.graph(model, Dialect::Standard)?));
+    }
+    Ok(OnnxEncoder::open(runtime, spec, SessionPlan::on(device))?)
 }
 
 /// The space of an encoder's pooled rows, whether it runs here or elsewhere.
@@ -86,7 +152,7 @@ pub(crate) fn pooled_space(registry: &Registry, runtime: &OnnxRuntime, id: &str)
     if let Some(manifest) = registry.remote(id) {
         return Ok(remote::spec(manifest, registry.cache()).space());
     }
-    let encoder = open_encoder(runtime, &registry.ready_to_run(id)?, Device::Cpu)?;
+    let encoder = open_encoder(registry, runtime, &registry.ready_to_run(id)?, Device::Cpu)?;
     Ok(encoder.space(RowKind::Pooled).context("every encoder has pooled rows")?.clone())
 }
 
@@ -99,7 +165,7 @@ pub(crate) fn start_embedder(args: &ModelArgs, with_projection: bool) -> anyhow:
         let n_workers = remote::n_workers(manifest, args.workers);
         return Ok(Embedder::start(encoder, Vec::new(), batcher_settings(n_workers, None))?);
     }
-    let runtime = load_runtime(registry.cache())?;
+    let runtime = load_runtime(registry.cache(), args.device)?;
     start_embedder_on(&registry, &runtime, args, None, with_projection)
 }
 
@@ -118,7 +184,7 @@ pub(crate) fn start_embedder_on(
         }
         None => {
             let model = registry.ready_to_run(&args.encoder)?;
-            (Arc::new(open_encoder(runtime, &model, args.device)?), args.workers)
+            (Arc::new(open_encoder(registry, runtime, &model, args.device)?), args.workers)
         }
     };
     let mut projections: Vec<Arc<dyn Projection>> = Vec::new();
@@ -254,6 +320,7 @@ fn encoder_spec(model: &ReadyModel) -> anyhow::Result<EncoderSpec> {
         id: manifest.id.clone(),
         modality: manifest.modality,
         onnx: model.onnx.clone(),
+        reference: None,
         weights_sha256: model.files.weights_sha256.clone(),
         dim: manifest.dim,
         window: manifest.window,

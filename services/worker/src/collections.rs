@@ -26,13 +26,17 @@ pub enum CopyError {
     #[error(transparent)]
     Collection(#[from] CollectionError),
     /// Copies replace nothing.
-    #[error("{place} holds a collection already; copies replace nothing, so choose another name or remove it")]
+    #[error(
+        "{place} holds a collection already; copies replace nothing, so choose another name or remove it"
+    )]
     Taken {
         /// Where it was to go.
         place: String,
     },
     /// No collection there, or a copy that was cut off.
-    #[error("{place} holds no collection (it has no file {CURRENT}): check the name, or copy it there once more")]
+    #[error(
+        "{place} holds no collection (it has no file {CURRENT}): check the name, or copy it there once more"
+    )]
     Missing {
         /// What was to be copied.
         place: String,
@@ -118,7 +122,9 @@ fn files_below(folder: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
     let mut files = Vec::new();
     let listed = |folder: &Path| {
         let entries = fs::read_dir(folder).map_err(|error| failed("list", folder, error))?;
-        entries.map(|entry| entry.map_err(|error| failed("list", folder, error))).collect::<Result<Vec<_>, _>>()
+        entries
+            .map(|entry| entry.map_err(|error| failed("list", folder, error)))
+            .collect::<Result<Vec<_>, _>>()
     };
     for entry in listed(folder)? {
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use protext_core::Modality;
 use protext_onnx::{EncoderSpec, OnnxEncoder, OnnxRuntime, SessionPlan, TokenPooling, Tokenization};
-use protext_registry::convert::{ConvertRequest, GraphOptions, convert};
+use protext_registry::convert::{ConvertRequest, Dialect, GraphOptions, convert};
 use protext_registry::{Cache, runtime};
 
 /// The runtime of the cache; without it a test says loudly that it did not run.
 pub fn runtime_or_say(test: &str) -> Option<OnnxRuntime> {
-    let located = Cache::from_environment().ok().and_then(|cache| runtime::locate(&cache).ok());
+    let located = Cache::from_environment()
+        .ok()
+        .and_then(|cache| runtime::locate(&cache, runtime::RuntimeKind::Cpu).ok());
     let Some(path) = located else {
         let _ = writeln!(
             std::io::stderr(),
@@ -28,16 +30,28 @@ pub fn fixtures() -> PathBuf {
 
 /// Converts a tiny fixture to `folder` and gives a spec for it.
 pub fn tiny_spec(family: &str, config: &str, layers: &[u32], folder: &Path) -> EncoderSpec {
+    tiny_spec_in(Dialect::default(), family, config, layers, folder)
+}
+
+/// The same of the operators of a dialect.
+pub fn tiny_spec_in(
+    dialect: Dialect,
+    family: &str,
+    config: &str,
+    layers: &[u32],
+    folder: &Path,
+) -> EncoderSpec {
     let source = fixtures().join(family);
-    let onnx = folder.join(format!("{family}-{config}.onnx"));
+    let onnx = folder.join(format!("{family}-{config}-{}.onnx", dialect.name()));
     let mut request =
         ConvertRequest::new(vec![source.join("model.safetensors")], source.join(config), onnx.clone());
-    request.options = GraphOptions { statistics_layers: layers.to_vec(), ..GraphOptions::default() };
+    request.options = GraphOptions { statistics_layers: layers.to_vec(), dialect };
     let converted = convert(&request).unwrap();
     EncoderSpec {
         id: family.to_owned(),
         modality: Modality::Protein,
         onnx,
+        reference: None,
         weights_sha256: "tiny".to_owned(),
         dim: converted.dim,
         window: 30,

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::{Cache, CacheError, sha256_of};
 use crate::convert::{
-    ConvertError, ConvertRequest, Converted, GraphOptions, content_key, convert, convert_language_head,
+    ConvertError, ConvertRequest, Converted, Dialect, GraphOptions, content_key, convert,
+    convert_language_head,
 };
 use crate::error::RegistryError;
 use crate::hub::HubSettings;
@@ -131,7 +132,7 @@ impl Registry {
         let manifest = self.manifest(id)?;
         let not_pulled = || RegistryError::NotPulled { id: id.to_owned() };
         let files = self.files_here(manifest).ok_or_else(not_pulled)?;
-        let folder = self.onnx_folder(manifest, &files)?;
+        let folder = self.onnx_folder(manifest, &files, Dialect::default())?;
         Stamp::of_whole(&folder).ok_or_else(not_pulled)?;
         Ok(ReadyModel { manifest: manifest.clone(), files, onnx: folder.join("model.onnx") })
     }
@@ -145,6 +146,23 @@ impl Registry {
         let ready = self.ready(id)?;
         verify_folder(id, ready.onnx.parent().unwrap_or(Path::new(".")))?;
         Ok(ready)
+    }
+
+    /// The model's graph made of the operators of `dialect`, converted unless it is here, every file of it hashed again.
+    ///
+    /// # Errors
+    /// As [`Registry::ready_to_run`] and [`Registry::pull`].
+    pub fn graph(&self, ready: &ReadyModel, dialect: Dialect) -> Result<PathBuf, RegistryError> {
+        let manifest = &ready.manifest;
+        let folder = self.onnx_folder(manifest, &ready.files, dialect)?;
+        let is_whole = || Stamp::of_whole(&folder).is_some() && verify_folder(&manifest.id, &folder).is_ok();
+        if !is_whole() {
+            let _lock = self.cache.lock(&manifest.id)?;
+            if !is_whole() {
+                return Ok(self.convert(manifest, dialect)?.onnx);
+            }
+        }
+        Ok(folder.join("model.onnx"))
     }
 
     /// Fetches what is missing, converts what is not converted; instant when all is here. Temporary files that killed
@@ -166,7 +184,7 @@ impl Registry {
         if !self.are_files_whole(manifest) {
             self.fetch(id, &manifest.sources, progress)?;
         }
-        self.convert(manifest)
+        self.convert(manifest, Dialect::default())
     }
 
     /// As [`Registry::pull`], with the files taken from a folder and held against the manifest's hashes.
@@ -189,7 +207,7 @@ impl Registry {
             files: source.files().iter().map(flat).collect(),
         });
         self.fetch(id, &local.collect::<Vec<_>>(), progress)?;
-        self.convert(manifest)
+        self.convert(manifest, Dialect::default())
     }
 
     /// The language head that the encoder's checkpoint brought, converted when it is first asked for; `None` if it
@@ -233,17 +251,22 @@ impl Registry {
         // The folder of the graph follows from the files, so it is known only once these are right.
         let files =
             self.files_here(manifest).ok_or_else(|| RegistryError::NotPulled { id: id.to_owned() })?;
-        verify_folder(id, &self.onnx_folder(manifest, &files)?)
+        verify_folder(id, &self.onnx_folder(manifest, &files, Dialect::default())?)
     }
 
     fn model_folder(&self, id: &str) -> PathBuf {
         self.cache.root().join("models").join(id)
     }
 
-    fn onnx_folder(&self, manifest: &Manifest, files: &ModelFiles) -> Result<PathBuf, RegistryError> {
+    fn onnx_folder(
+        &self,
+        manifest: &Manifest,
+        files: &ModelFiles,
+        dialect: Dialect,
+    ) -> Result<PathBuf, RegistryError> {
         let config = std::fs::read(&files.config)
             .map_err(|source| RegistryError::Read { path: files.config.clone(), source })?;
-        let key = content_key(&[&files.weights_sha256], &config, &options(manifest));
+        let key = content_key(&[&files.weights_sha256], &config, &options(manifest, dialect));
         Ok(self.cache.root().join("onnx").join(&key[..32]))
     }
 
@@ -274,14 +297,14 @@ impl Registry {
         Fetch { cache, pip, hub, id, folder, progress }.take_first_of(sources)
     }
 
-    fn convert(&self, manifest: &Manifest) -> Result<ReadyModel, RegistryError> {
+    fn convert(&self, manifest: &Manifest, dialect: Dialect) -> Result<ReadyModel, RegistryError> {
         let id = &manifest.id;
         let files = self.files_here(manifest).ok_or_else(|| RegistryError::NotPulled { id: id.clone() })?;
-        let folder = self.onnx_folder(manifest, &files)?;
+        let folder = self.onnx_folder(manifest, &files, dialect)?;
         let folder = self.cache.folder(folder.strip_prefix(self.cache.root()).unwrap_or(&folder))?;
         let onnx = folder.join("model.onnx");
         let mut request = ConvertRequest::new(files.weights.clone(), files.config.clone(), onnx.clone());
-        request.options = options(manifest);
+        request.options = options(manifest, dialect);
         let converted = convert(&request);
         let Converted { model, data, .. } = converted.map_err(|error| conversion_failed(id, &onnx, error))?;
         let mut stamp = Stamp::default();
@@ -326,8 +349,8 @@ fn conversion_failed(id: &str, onnx: &Path, error: ConvertError) -> RegistryErro
     RegistryError::Convert { id: id.to_owned(), source: Box::new(error) }
 }
 
-fn options(manifest: &Manifest) -> GraphOptions {
-    GraphOptions { statistics_layers: manifest.statistics_layers.clone(), ..GraphOptions::default() }
+fn options(manifest: &Manifest, dialect: Dialect) -> GraphOptions {
+    GraphOptions { statistics_layers: manifest.statistics_layers.clone(), dialect }
 }
 
 fn collect(folder: &Path, source: &Source, stamp: &Stamp) -> ModelFiles {

@@ -53,7 +53,7 @@ fn models(state: &AppState) -> Markup {
                 tr {
                     td { (encoder.id()) @if let Some(running) = running { br; span.hint { (running.title) } } }
                     td { (encoder.modality()) }
-                    td { @if let Some(running) = running { (running.provider) " (asked: " (running.device_asked) ")" } }
+                    td { @if let Some(running) = running { (running.provider) @if let Some(numbers) = &running.precision { ", " (numbers) } " (asked: " (running.device_asked) ")" } }
                     td.number { @if let Some(running) = running { (running.n_workers) } }
                     td.number { (encoder.window()) }
                 }

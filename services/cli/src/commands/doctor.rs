@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use protext_onnx::{Device, OnnxRuntime};
-use protext_registry::runtime::{self, VERSION};
+use protext_core::Encoder as _;
+use protext_onnx::{Device, has_bf16};
+use protext_registry::runtime::{self, RuntimeKind};
 use protext_registry::{Cache, wheel};
 
 use crate::{remote, wiring};
@@ -26,25 +27,77 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     println!("python      {}", python());
     let mut is_well = runtime_lines(&cache, args.verify);
     is_well &= model_lines(args.verify)?;
-    println!("devices     cpu (CPUExecutionProvider); openvino and cuda are not part of this version");
+    is_well &= device_lines()?;
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The build that `--device auto` takes is loaded; of the others it is said whether they are here.
 fn runtime_lines(cache: &Cache, verify: bool) -> bool {
-    let located = runtime::locate(cache);
-    let checked =
-        located.and_then(|path| if verify { runtime::verify(&path).map(|()| path) } else { Ok(path) });
-    match checked.map_err(anyhow::Error::from).and_then(|path| Ok(OnnxRuntime::load(&path)?)) {
-        Ok(runtime) => {
-            println!("runtime     ONNX Runtime {VERSION} loads from {}", runtime.path().display());
-            println!("provider    {}", Device::Cpu.provider());
-            true
+    let mut is_well = true;
+    for kind in [RuntimeKind::Cpu, RuntimeKind::Openvino, RuntimeKind::Cuda] {
+        if kind != RuntimeKind::Cpu && !runtime::is_installed(cache, kind) {
+            println!("runtime     {kind}: not here; `protext runtime install {kind}`");
+            continue;
         }
-        Err(error) => {
-            println!("runtime     NOT USABLE: {}", crate::fault::message(&error));
-            false
+        let located = runtime::locate(cache, kind);
+        let checked = located
+            .and_then(|path| if verify { runtime::verify(&path, kind).map(|()| path) } else { Ok(path) });
+        match checked {
+            Ok(path) => println!("runtime     {kind}: {}", path.display()),
+            Err(error) => {
+                is_well = false;
+                println!("runtime     {kind}: NOT USABLE: {}", crate::fault::message(&error.into()));
+            }
+        }
+        if kind == RuntimeKind::Cuda
+            && let Err(missing) = runtime::cuda::load_libraries()
+        {
+            println!("            cannot be used, these libraries are missing:");
+            missing.iter().for_each(|line| println!("              {line}"));
         }
     }
+    match wiring::load_runtime(cache, Device::Auto) {
+        Ok(runtime) => println!("loaded      ONNX Runtime from {}", runtime.path().display()),
+        Err(error) => {
+            is_well = false;
+            println!("loaded      NOT USABLE: {}", crate::fault::message(&error));
+        }
+    }
+    is_well
+}
+
+/// What the default encoder runs on, as it proves itself.
+fn device_lines() -> anyhow::Result<bool> {
+    let registry = wiring::registry()?;
+    let Ok(model) = registry.ready_to_run(wiring::DEFAULT_PROTEIN_ENCODER) else { return Ok(true) };
+    let opened = wiring::load_runtime(registry.cache(), Device::Auto)
+        .and_then(|runtime| wiring::open_encoder(&registry, &runtime, &model, Device::Auto));
+    let encoder = match opened {
+        Ok(encoder) => encoder,
+        Err(error) => {
+            println!("device      NOT USABLE: {}", crate::fault::message(&error));
+            return Ok(false);
+        }
+    };
+    if let Some(running) = encoder.running() {
+        let nodes = running.nodes.iter().map(|(provider, n)| format!("{n} nodes on {provider}"));
+        let nodes: Vec<String> = nodes.collect();
+        let proof = running.proof.map(|cosine| format!(", cosine with the CPU's answers {cosine:.6}"));
+        println!(
+            "device      {} in {} for {}{}{}",
+            running.device,
+            running.precision,
+            encoder.id(),
+            proof.unwrap_or_default(),
+            if nodes.is_empty() { String::new() } else { format!(" ({})", nodes.join(", ")) }
+        );
+    }
+    if has_bf16() && !runtime::is_installed(registry.cache(), RuntimeKind::Openvino) {
+        println!(
+            "            this processor has bfloat16: `protext runtime install openvino` makes embedding faster"
+        );
+    }
+    Ok(true)
 }
 
 fn model_lines(verify: bool) -> anyhow::Result<bool> {

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use protext_core::card::{CardData, ProjectionCard};
 use protext_core::{Modality, RowKind};
-use protext_onnx::projection_widths;
+use protext_onnx::{Device, projection_widths};
 use protext_registry::cache::sha256_of;
 use protext_registry::convert::{ConvertRequest, GraphOptions, convert, convert_language_head};
 use protext_registry::{Cache, Manifest, Registry};
@@ -174,7 +174,7 @@ fn import(
     output: &Path,
 ) -> anyhow::Result<ProjectionCard> {
     let registry = wiring::registry()?;
-    let runtime = wiring::load_runtime(registry.cache())?;
+    let runtime = wiring::load_runtime(registry.cache(), Device::Cpu)?;
     let input_space = wiring::pooled_space(&registry, &runtime, encoder)?;
     let (n_inputs, dim) = projection_widths(&runtime, adapter)?;
     if n_inputs != input_space.dim {

@@ -13,7 +13,7 @@ use protext_engine::perturbation::{
     DETAILS_FILE, GenePairPredictor, HeadDetails, PerturbationAnswer, PerturbationError,
     PerturbationPredictor, PerturbationPredictors,
 };
-use protext_onnx::{OnnxHead, OnnxPairHead};
+use protext_onnx::{Device, OnnxHead, OnnxPairHead};
 use protext_registry::heads::{ReadyPredictor, predictor_from_folder, predictor_named};
 
 use super::gene_heads::GeneTableArgs;
@@ -110,7 +110,7 @@ fn find(head: &str) -> anyhow::Result<ReadyPredictor> {
 pub(crate) fn open(files: &ReadyPredictor, genes: &GeneTableArgs) -> anyhow::Result<PerturbationPredictor> {
     let registry = wiring::registry()?;
     ensure_task(files, HeadTask::Perturbation)?;
-    let runtime = wiring::load_runtime(registry.cache())?;
+    let runtime = wiring::load_runtime(registry.cache(), Device::Auto)?;
     let open = |name: &str| -> anyhow::Result<Arc<dyn Head>> {
         Ok(Arc::new(OnnxHead::open(&runtime, files.card.clone(), files.file(name)?)?))
     };
@@ -123,7 +123,7 @@ pub(crate) fn open(files: &ReadyPredictor, genes: &GeneTableArgs) -> anyhow::Res
 pub(crate) fn open_pairs(files: &ReadyPredictor, genes: &GeneTableArgs) -> anyhow::Result<GenePairPredictor> {
     let registry = wiring::registry()?;
     ensure_task(files, HeadTask::Pair)?;
-    let runtime = wiring::load_runtime(registry.cache())?;
+    let runtime = wiring::load_runtime(registry.cache(), Device::Auto)?;
     let open = |head: &str, pair: &str| -> anyhow::Result<Arc<dyn PairHead>> {
         Ok(Arc::new(OnnxPairHead::open(&runtime, files.card.clone(), files.file(head)?, files.file(pair)?)?))
     };

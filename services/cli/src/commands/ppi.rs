@@ -80,7 +80,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     check(&args)?;
     let asked = Asked::read(&args)?;
     let registry = wiring::registry()?;
-    let runtime = wiring::load_runtime(registry.cache())?;
+    let runtime = wiring::load_runtime(registry.cache(), args.model.device)?;
     let predictor = ppi_model::open_for(registry.cache(), &runtime, &args.model, args.head.as_ref())?;
     let sources = FeatureSources::for_head(predictor.head().card(), &args.model, &runtime)?;
     let partners = ppi_model::partners(&predictor, &sources, &asked.proteins)?;

@@ -143,7 +143,7 @@ pub(crate) fn serve(
     info.library = open_library(settings, &mut collections)?;
     info.audit = audit(settings, info.library.as_ref())?;
     let registry = wiring::registry()?;
-    let runtime = wiring::load_runtime(registry.cache())?;
+    let runtime = wiring::load_runtime(registry.cache(), settings.device)?;
     let mut embedders = Vec::new();
     let protein = settings.protein_model();
     let text = settings.text_encoder.as_ref().map(|id| ModelArgs {
@@ -332,17 +332,24 @@ fn encoder_info(
             title: manifest.title.clone(),
             licence: manifest.licence.clone(),
             device_asked: "none".to_owned(),
-            provider: "runs elsewhere",
+            provider: "runs elsewhere".to_owned(),
+            precision: None,
+            nodes: BTreeMap::new(),
+            proof: None,
             n_workers: embedder.batcher().settings().n_workers,
         });
     }
     let manifest = registry.manifest(id)?;
+    let running = embedder.encoder().running().context("a model that runs here says on what")?.clone();
     Ok(EncoderInfo {
         id: id.to_owned(),
         title: manifest.title.clone(),
         licence: manifest.licence.clone(),
         device_asked: settings.device.to_string(),
-        provider: settings.device.resolve()?.provider(),
+        provider: running.provider,
+        precision: Some(running.precision),
+        nodes: running.nodes,
+        proof: running.proof,
         n_workers: embedder.batcher().settings().n_workers,
     })
 }

@@ -144,7 +144,7 @@ pub(crate) fn open_models(
     folder: Option<&Path>,
 ) -> anyhow::Result<(Embedder, Option<Box<dyn LanguageHead>>)> {
     let registry = wiring::registry()?;
-    let runtime = wiring::load_runtime(registry.cache())?;
+    let runtime = wiring::load_runtime(registry.cache(), args.device)?;
     let embedder = wiring::start_embedder_on(&registry, &runtime, args, None, false)?;
     if embedder.encoder().modality() != Modality::Protein {
         let said = format!("{} reads texts; name an encoder of proteins", args.encoder);

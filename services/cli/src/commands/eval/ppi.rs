@@ -90,7 +90,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let pairs: Vec<&Interaction> = places.iter().map(|&place| &table.pairs[place]).collect();
     let members: Vec<(usize, usize)> = pairs.iter().map(|pair| (pair.a, pair.b)).collect();
     let registry = wiring::registry()?;
-    let runtime = wiring::load_runtime(registry.cache())?;
+    let runtime = wiring::load_runtime(registry.cache(), args.model.device)?;
     let predictor = ppi_model::open_for(registry.cache(), &runtime, &args.model, args.head.as_ref())?;
     let sources = FeatureSources::for_head(predictor.head().card(), &args.model, &runtime)?;
     let proteins = ppi_model::parsed(&table.proteins)?;

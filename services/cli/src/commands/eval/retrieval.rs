@@ -97,7 +97,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let id = &args.pairs.encoder;
     let towers =
         towers.ok_or_else(|| UsageError(format!("no towers ship for {id}; give some by --towers")))?;
-    let runtime = wiring::load_runtime(registry.cache())?;
+    let runtime = wiring::load_runtime(registry.cache(), args.pairs.device)?;
     let sources = args.pairs.row_sources(files)?;
     let [protein, text] = &sources;
     let (protein_tower, text_tower) = (&towers.card.protein, &towers.card.text);

@@ -73,7 +73,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let labels = training.table.labels(&training.path, &training.places, " to train on")?;
     let truth = validation.table.labels(&validation.path, &validation.places, " to validate on")?;
     let registry = wiring::registry()?;
-    let runtime = wiring::load_runtime(registry.cache())?;
+    let runtime = wiring::load_runtime(registry.cache(), args.features.model.device)?;
     let sources = FeatureSources::open(&args.features, &runtime)?;
     let proteins = [parsed(&training.table.proteins)?, parsed(&validation.table.proteins)?];
     let rows_of = |proteins: &[(String, String)]| {

@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let parts = Parts::new(&args.split, &args.data, &mut table)?;
     let registry = wiring::registry()?;
-    let runtime = wiring::load_runtime(registry.cache())?;
+    let runtime = wiring::load_runtime(registry.cache(), args.features.model.device)?;
     let sources = FeatureSources::open(&args.features, &runtime)?;
     let contents: Vec<Content<'_>> = table
         .rows
