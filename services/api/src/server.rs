@@ -2,21 +2,19 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_cors::Cors;
 use actix_web::middleware::{Compress, Condition, from_fn};
 use actix_web::{App, HttpServer, web};
-use protext_core::{EncoderInput, Modality, ProteinSequence, ResiduePolicy, Text};
-use protext_engine::{EmbedOptions, Embedder, Engine};
+use protext_engine::Engine;
 
 use crate::access::RELOAD_EVERY;
-use crate::error::Problem;
 use crate::observe::observe;
 use crate::routes;
 use crate::state::{AppInfo, AppState};
 use crate::tls::{self, TlsError, TlsFiles};
+use crate::watch::watch;
 
 /// How the service listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +39,8 @@ pub struct ServerSettings {
     pub shutdown_timeout_s: u64,
     /// HTTP threads.
     pub n_http_workers: usize,
+    /// Time between two looks at whether the models answer.
+    pub watch_interval: Duration,
 }
 
 impl Default for ServerSettings {
@@ -57,6 +57,7 @@ impl Default for ServerSettings {
             cors_origins: Vec::new(),
             shutdown_timeout_s: 20,
             n_http_workers: 2,
+            watch_interval: Duration::from_secs(10),
         }
     }
 }
@@ -109,7 +110,7 @@ pub async fn serve(
     if let Some(&address) = server.addrs().first() {
         on_bound(address);
     }
-    actix_web::rt::spawn(warm_up(warm.clone()));
+    actix_web::rt::spawn(watch(warm.clone(), settings.watch_interval));
     actix_web::rt::spawn(reload_keys(warm));
     Ok(server.run().await?)
 }
@@ -133,32 +134,4 @@ async fn reload_keys(state: web::Data<AppState>) {
             tracing::error!(%error, "the keys cannot be looked at");
         }
     }
-}
-
-/// Each model answers once before the service calls itself ready.
-async fn warm_up(state: web::Data<AppState>) {
-    for embedder in state.engine.embedders() {
-        if let Err(error) = warm_up_one(embedder).await {
-            tracing::error!(encoder = embedder.encoder().id(), %error, "the warm-up failed; the service stays unready");
-            return;
-        }
-    }
-    state.is_ready.store(true, Ordering::Release);
-    tracing::info!("ready");
-}
-
-async fn warm_up_one(embedder: &Embedder) -> Result<(), Problem> {
-    let modality = embedder.encoder().modality();
-    let input = match modality {
-        Modality::Protein => ProteinSequence::parse("MKTAYIAKQRQISFVKSHFSRQ", ResiduePolicy::default())
-            .map(|(sequence, _)| EncoderInput::Protein(sequence)),
-        Modality::Text => Text::parse("warm-up").map(EncoderInput::Text),
-    };
-    let input = input.map_err(protext_engine::EngineError::from)?;
-    let options = EmbedOptions::new(Engine::default_long(modality));
-    let encoded = embedder.embed(&input, options).await?;
-    for space in embedder.joint_spaces() {
-        embedder.project(&[&encoded], space)?;
-    }
-    Ok(())
 }

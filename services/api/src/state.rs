@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use protext_engine::Engine;
@@ -18,6 +17,7 @@ use crate::error::{Problem, ProblemKind};
 use crate::metrics::Metrics;
 use crate::page::Maps;
 use crate::routes::jobs::JobsAccess;
+use crate::watch::Watched;
 
 /// What the binary knows of a running encoder and the engine does not.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -77,7 +77,7 @@ pub(crate) struct AppState {
     pub(crate) deadline: Duration,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) followers: Arc<Semaphore>,
-    pub(crate) is_ready: AtomicBool,
+    pub(crate) watched: Watched,
     pub(crate) has_tls: bool,
     pub(crate) started: Instant,
     pub(crate) maps: Maps,
@@ -98,7 +98,7 @@ impl AppState {
             deadline: Duration::from_secs(settings.deadline_s),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
-            is_ready: AtomicBool::new(false),
+            watched: Watched::default(),
             has_tls: settings.tls.is_some(),
             started: Instant::now(),
             maps: Maps::default(),

@@ -62,6 +62,8 @@ pub(crate) struct ServeSettings {
     pub(crate) body_timeout_s: u64,
     /// Time that an answer may take, in seconds.
     pub(crate) deadline_s: u64,
+    /// Time between two looks at whether the models answer, in seconds.
+    pub(crate) watch_interval_s: u64,
     /// HTTP threads.
     pub(crate) n_http_workers: usize,
     /// Folder for collections that are made over HTTP, and for snapshots.
@@ -114,6 +116,7 @@ impl Default for ServeSettings {
             request_timeout_s: 10,
             body_timeout_s: 30,
             deadline_s: 60,
+            watch_interval_s: 10,
             n_http_workers: 2,
             data: None,
             data_is_optional: false,
@@ -183,7 +186,7 @@ impl ServeSettings {
             "MAX_BODY_BYTES" => max_body_bytes, "MAX_RECORDS" => max_records, "MAX_RESIDUES" => max_residues,
             "MAX_K" => max_k, "MAX_RERANK" => max_rerank, "MAX_QUEUED_TOKENS" => max_queued_tokens, "SHUTDOWN_TIMEOUT_S" => shutdown_timeout_s,
             "REQUEST_TIMEOUT_S" => request_timeout_s, "BODY_TIMEOUT_S" => body_timeout_s, "DEADLINE_S" => deadline_s,
-            "N_HTTP_WORKERS" => n_http_workers, "READ_ONLY" => read_only, "WITHOUT_KEYS" => without_keys,
+            "WATCH_INTERVAL_S" => watch_interval_s, "N_HTTP_WORKERS" => n_http_workers, "READ_ONLY" => read_only, "WITHOUT_KEYS" => without_keys,
             "RECALL_SAMPLE" => recall_sample, "MAX_UPLOAD_BYTES" => max_upload_bytes
         );
         let files = [
@@ -232,6 +235,7 @@ impl ServeSettings {
             ("max_queued_tokens", self.max_queued_tokens),
             ("n_http_workers", self.n_http_workers),
             ("deadline_s", self.deadline_s as usize),
+            ("watch_interval_s", self.watch_interval_s as usize),
             ("body_timeout_s", self.body_timeout_s as usize),
             ("request_timeout_s", self.request_timeout_s as usize),
         ];

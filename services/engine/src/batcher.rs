@@ -60,6 +60,10 @@ pub struct Batcher {
 pub struct BatcherCounts {
     /// Batches.
     pub n_batches: u64,
+    /// Of them, those that are done, with an answer or without.
+    pub n_done_batches: u64,
+    /// Of these, those without.
+    pub n_failed_batches: u64,
     /// Tokens of the pieces in them.
     pub n_tokens: u64,
     /// Tokens that only filled shorter pieces up to the longest of their batch.
@@ -69,6 +73,8 @@ pub struct BatcherCounts {
 #[derive(Default)]
 struct Counters {
     n_batches: AtomicU64,
+    n_done_batches: AtomicU64,
+    n_failed_batches: AtomicU64,
     n_tokens: AtomicU64,
     n_padding_tokens: AtomicU64,
 }
@@ -220,10 +226,16 @@ impl Batcher {
     /// What was run so far.
     #[must_use]
     pub fn counts(&self) -> BatcherCounts {
-        let Counters { n_batches, n_tokens, n_padding_tokens } = &self.shared.counters;
-        let [n_batches, n_tokens, n_padding_tokens] =
-            [n_batches, n_tokens, n_padding_tokens].map(|count| count.load(Ordering::Relaxed));
-        BatcherCounts { n_batches, n_tokens, n_padding_tokens }
+        let counters = &self.shared.counters;
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        BatcherCounts {
+            // Read first, so that never more are done than were begun.
+            n_done_batches: read(&counters.n_done_batches),
+            n_failed_batches: read(&counters.n_failed_batches),
+            n_batches: read(&counters.n_batches),
+            n_tokens: read(&counters.n_tokens),
+            n_padding_tokens: read(&counters.n_padding_tokens),
+        }
     }
 
     /// What it was started with.
@@ -287,18 +299,19 @@ fn work(shared: &Shared, mut worker: Box<dyn EncoderWorker>) {
     while let Some(batch) = next_batch(shared) {
         shared.room.notify_all();
         shared.counters.count(&batch, shared.packing);
-        run(&shared.encoder, &mut *worker, &batch);
+        run(shared, &mut *worker, &batch);
+        shared.counters.n_done_batches.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// Runs a batch and hands its outputs out. One piece that fails does not spoil the others: they are run apart.
-fn run(encoder: &str, worker: &mut dyn EncoderWorker, batch: &[Task]) {
+fn run(shared: &Shared, worker: &mut dyn EncoderWorker, batch: &[Task]) {
     let pieces: Vec<&Piece> = batch.iter().map(|task| &task.piece).collect();
     let ran = catch_unwind(AssertUnwindSafe(|| worker.run(&pieces, batch[0].want_hidden)));
     // A panic inside an encoder is the failure of its batch: the thread and its session go on.
     let panicked = |_| {
         let source = "the encoder panicked; the log says where".into();
-        Err(EncodeError::Runtime { encoder: encoder.to_owned(), source })
+        Err(EncodeError::Runtime { encoder: shared.encoder.clone(), source })
     };
     match ran.unwrap_or_else(panicked) {
         Ok(outputs) => {
@@ -309,10 +322,11 @@ fn run(encoder: &str, worker: &mut dyn EncoderWorker, batch: &[Task]) {
         // An encoder that cannot be reached fails for each of them alike.
         Err(error) if batch.len() > 1 && !matches!(error, EncodeError::Unavailable { .. }) => {
             let (first, second) = batch.split_at(batch.len() / 2);
-            run(encoder, worker, first);
-            run(encoder, worker, second);
+            run(shared, worker, first);
+            run(shared, worker, second);
         }
         Err(error) => {
+            shared.counters.n_failed_batches.fetch_add(1, Ordering::Relaxed);
             let error = Arc::new(error);
             batch.iter().for_each(|task| task.record.fail(&error));
         }

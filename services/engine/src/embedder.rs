@@ -141,6 +141,14 @@ impl Embedder {
         Ok(encoded)
     }
 
+    /// Encodes one record past the rows that are kept: whether the model answers at all.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed`].
+    pub async fn probe(&self, input: &EncoderInput) -> Result<Encoded, EngineError> {
+        self.embed_anew(input, EmbedOptions::new(LongPolicy::Window)).await
+    }
+
     /// Inputs of [`Embedder::embed`] whose rows were kept from before, and those that were encoded.
     #[must_use]
     pub fn cache_counts(&self) -> (u64, u64) {

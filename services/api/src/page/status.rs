@@ -1,7 +1,5 @@
 //! `GET /status`: what is loaded, on which device it really runs, and the limits.
 
-use std::sync::atomic::Ordering;
-
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use maud::{Markup, html};
@@ -11,10 +9,10 @@ use crate::access::Scope;
 use crate::state::AppState;
 
 pub(super) async fn get(state: web::Data<AppState>, request: HttpRequest) -> HttpResponse {
-    let is_ready = state.is_ready.load(Ordering::Acquire);
+    let readiness = state.watched.get();
     let limits = state.engine.limits();
     let content = html! {
-        p { @if is_ready { span.badge { "ready" } } @else { span.badge { "warming up" } } " for " (duration(state.started.elapsed().as_secs())) }
+        p { span.badge { (readiness.describe()) } ", up for " (duration(state.started.elapsed().as_secs())) }
         (models(&state))
         (collections(&state))
         h2 { "Limits of one request" }

@@ -1,11 +1,10 @@
-//! `GET /healthz`: the process answers. `GET /readyz`: each model has answered once.
-
-use std::sync::atomic::Ordering;
+//! `GET /healthz`: the process answers. `GET /readyz`: the models answer.
 
 use actix_web::{HttpResponse, web};
 
 use crate::error::{Problem, ProblemBody, ProblemKind};
 use crate::state::AppState;
+use crate::watch::Readiness;
 
 /// The process answers.
 #[utoipa::path(get, path = "/healthz", tag = "service",
@@ -14,16 +13,17 @@ pub(crate) async fn alive() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("alive\n")
 }
 
-/// Each model has answered once.
+/// Each model has answered once, and still does.
 #[utoipa::path(get, path = "/readyz", tag = "service",
     responses((status = 200, description = "Ready", body = String, content_type = "text/plain"),
-        (status = 503, description = "Models are warming up", body = ProblemBody<'_>,
+        (status = 503, description = "Models are warming up, or one does not answer", body = ProblemBody<'_>,
             content_type = "application/problem+json")))]
 pub(crate) async fn ready(state: web::Data<AppState>) -> Result<HttpResponse, Problem> {
-    if state.is_ready.load(Ordering::Acquire) {
+    let readiness = state.watched.get();
+    if *readiness == Readiness::Ready {
         return Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("ready\n"));
     }
-    Err(Problem::new(ProblemKind::NotAvailable, "models are warming up"))
+    Err(Problem::new(ProblemKind::NotAvailable, readiness.describe()))
 }
 
 #[cfg(test)]
@@ -49,7 +49,9 @@ mod tests {
             test::call_service(&app, request).await.status().as_u16()
         };
         assert_eq!((status("/healthz").await, status("/readyz").await), (200, 503));
-        state.is_ready.store(true, Ordering::Release);
+        state.watched.set(Readiness::Ready);
         assert_eq!(status("/readyz").await, 200);
+        state.watched.set(Readiness::Failing(vec!["esm2".to_owned()]));
+        assert_eq!((status("/healthz").await, status("/readyz").await), (200, 503));
     }
 }

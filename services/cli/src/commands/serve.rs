@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use protext_api::access::Access;
@@ -187,6 +188,7 @@ pub(crate) fn serve(
         deadline_s: settings.deadline_s,
         shutdown_timeout_s: settings.shutdown_timeout_s,
         n_http_workers: settings.n_http_workers,
+        watch_interval: Duration::from_secs(settings.watch_interval_s),
         tls: tls_files(settings)?,
         cors_origins: settings.cors_origins.clone(),
         ..ServerSettings::default()
