@@ -10,6 +10,7 @@ mod fault;
 mod interrupt;
 mod job_models;
 mod progress;
+mod qdrant;
 mod remote;
 mod settings;
 mod shipped;

@@ -129,9 +129,9 @@ fn sequence_of(engine: &Engine, protein: &ProteinInput) -> Result<ProteinSequenc
     let mut is_known = false;
     for open in engine.collections().values() {
         let view = open.view();
-        let Some(entry) = view.get(&id)? else { continue };
+        let Some(found) = view.get(&id)? else { continue };
         is_known = true;
-        if let Some(sequence) = &entry.record()?.sequence {
+        if let Some(sequence) = &found.record.sequence {
             return Ok(ProteinSequence::parse(sequence, engine.residue_policy())?.0);
         }
     }
