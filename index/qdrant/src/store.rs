@@ -148,9 +148,17 @@ impl QdrantStore {
             .zip(batch.iter().zip(&lineages))
             .map(|(id, (one, line))| NewPoint::new(id, (&one.record, line), &shared.spaces, &one.vectors))
             .collect();
-        points::write(&shared.client, &shared.name, &new)?;
-        let added: u64 = batch.iter().map(|one| u64::from(one.record.length)).sum();
-        shared.count_change(added, replaced.values().sum())?;
+        let written = points::write(&shared.client, &shared.name, &new);
+        let n_written = match &written {
+            Ok(()) => batch.len(),
+            Err(RemoteError::Partial { n_written, .. }) => *n_written,
+            Err(_) => 0,
+        };
+        let added: u64 = batch[..n_written].iter().map(|one| u64::from(one.record.length)).sum();
+        let gone: u64 = ids[..n_written].iter().filter_map(|id| replaced.get(id)).sum();
+        let counted = shared.count_change(added, gone);
+        // What ended the writing is worth more than that it could not be counted.
+        written.and(counted)?;
         let n_replaced = replaced.len();
         Ok(WriteReport { n_inserted: batch.len() - n_replaced, n_replaced, ..WriteReport::default() })
     }
@@ -262,15 +270,16 @@ impl Shared {
         Ok(())
     }
 
-    /// Notes a change of residues, and counts the records.
+    /// Notes a change of residues, and counts the records. A note that is lost is made up for by the next.
     fn count_change(&self, added: u64, gone: u64) -> Result<(), RemoteError> {
-        self.n_records.store(points::count(&self.client, &self.name, None)?, Ordering::Relaxed);
         if added != gone {
             let mut about = About::clone(&*self.about());
             about.n_residues = (about.n_residues + added).saturating_sub(gone);
-            About::set_residues(&self.client, &self.name, about.n_residues)?;
+            let n_residues = about.n_residues;
             self.keep(about);
+            About::set_residues(&self.client, &self.name, n_residues)?;
         }
+        self.n_records.store(points::count(&self.client, &self.name, None)?, Ordering::Relaxed);
         Ok(())
     }
 }
