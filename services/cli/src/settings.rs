@@ -204,7 +204,10 @@ impl ServeSettings {
         }
         let (name, value) = each("QDRANT_QUANTIZATION");
         set(&name, value, &mut layout.quantization)?;
-        if let (_, Some(address)) = each("INDEX") {
+        // Empty where a stack passes on what nobody has set.
+        if let (_, Some(address)) = each("INDEX")
+            && !address.trim().is_empty()
+        {
             self.index = Some(address);
         }
         let files = [
