@@ -12,8 +12,9 @@ PROTEXT := $(TARGET_DIR)/release/protext
 PEERS := .bench/peers
 SHARED := $(or $(PROTEXT_SHARED),../shared)/data
 CLIENTS := .bench/clients
+CHAOS := .bench/chaos
 
-.PHONY: help run test check smoke bench bench-jobs bench-search results whitening towers lm-head ppi-head ppi-results genes gene-heads ablations clean test-programs tools build models
+.PHONY: help run test check smoke bench bench-jobs jobs-chaos bench-search results whitening towers lm-head ppi-head ppi-results genes gene-heads ablations clean test-programs tools build models
 
 help:
 	@echo "make run     build, fetch runtime and models, check the search on demo proteins, serve on $(LISTEN)"
@@ -23,6 +24,7 @@ help:
 	@echo "make smoke   the compose stack: up, a job with two workers, one of them killed, its result searched, down"
 	@echo "make bench   speed beside PyTorch and ONNX Runtime in Python (fetches them into $(PEERS))"
 	@echo "make bench-jobs    batch jobs: overhead, workers, memory (docs/results/jobs.md)"
+	@echo "make jobs-chaos    a job over 20,000 proteins with workers killed and networks cut (docs/results/jobs_chaos.md; an hour)"
 	@echo "make bench-search  search beside hnswlib, usearch and faiss: docs/results/index.md (an hour on two cores)"
 	@echo "make results quality figures of docs/results, where ../shared/data is present"
 	@echo "make whitening, make ablations: see docs/results/homology_method.md and towers.md"
@@ -58,6 +60,10 @@ bench: build models $(PEERS)
 # Batch jobs against `protext embed`, two workers against one, memory, a million short records: docs/results/jobs.md.
 bench-jobs: build models
 	python3 docs/results/bench_jobs.py $(PROTEXT) services/cli/demo/proteins.fasta
+
+# A job whose workers are killed, whose queue is restarted and whose networks are cut, against one that nobody disturbs.
+jobs-chaos: build models test-programs $(CHAOS)
+	PYTHONPATH=$(CHAOS) nice -n 10 python3 docs/results/jobs_chaos.py $(PROTEXT) $(SHARED)/proteins/{bacteria,diverse,human,yeast}_swissprot.tsv.gz
 
 # The compose stack; says so where no Docker engine answers.
 smoke: build models
@@ -160,6 +166,10 @@ models: build
 $(PEERS): docs/results/peers.txt
 	python3 -m pip install --quiet --upgrade --target $(PEERS) --requirement docs/results/peers.txt
 	touch $(PEERS)
+
+$(CHAOS): docs/results/chaos_requirements.txt
+	python3 -m pip install --quiet --upgrade --target $(CHAOS) --requirement docs/results/chaos_requirements.txt
+	touch $(CHAOS)
 
 # Programs that users already have (the openai client, h5py, pyarrow, ...): tests run them against ours.
 $(CLIENTS): tests/clients/requirements.txt

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use protext_core::{Space, SpaceMismatch, VectorError};
 
 use crate::filter::FilterError;
+use crate::remote::RemoteError;
 
 /// An index could not be built or searched as asked.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -181,6 +182,9 @@ pub enum IndexError {
         /// What the JSON reader says.
         what: String,
     },
+    /// An index on another machine could not do it.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// An id that no record has.
     #[error("no record has the id {id:?}")]
     UnknownId {

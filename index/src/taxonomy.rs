@@ -69,6 +69,13 @@ impl Taxonomy {
         self.parents.is_empty()
     }
 
+    /// A taxon and all above it, nearest first; empty for a taxon that is not there.
+    #[must_use]
+    pub fn lineage(&self, taxon: u32) -> Vec<u32> {
+        let found = lineage(taxon, &mut |taxon| Ok::<_, std::convert::Infallible>(self.parent_of(taxon)));
+        found.unwrap_or_else(|never| match never {})
+    }
+
     /// The taxon above this one.
     pub(crate) fn parent_of(&self, taxon: u32) -> Option<u32> {
         let at = self.parents.binary_search_by_key(&taxon, |(taxon, _)| *taxon).ok()?;

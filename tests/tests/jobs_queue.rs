@@ -174,6 +174,28 @@ fn an_absent_queue_is_told_and_the_job_goes_on_later() {
     assert!(desk.path("a.npz").exists());
 }
 
+#[test]
+fn a_worker_that_starts_before_the_queue_waits_for_it() {
+    let desk = Desk::new(5);
+    let Some(mut nats) = Nats::start(desk.folder.path(), "a worker before the queue") else { return };
+    if !is_ready("a worker before the queue") {
+        return;
+    }
+    let queue = nats.url();
+    let handed =
+        desk.submit("early", &desk.text("a.npz"), &["--queue", &queue, "--no-run"]).output().unwrap();
+    assert!(handed.status.success(), "{}", stderr(&handed));
+    nats.running.kill();
+    let mut worker = desk.worker(&queue);
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(worker.0.try_wait().unwrap().is_none(), "the worker has given up");
+    nats.running = Running::start(Nats::command(&nats.store, &nats.port.to_string()));
+    wait_for(PATIENCE, "the output", || desk.status("early")["state"] == "done");
+    // Where waiting cannot help, it is told at once.
+    let wrong = desk.protext(&["worker", "--queue", "nats://:::"]).output().unwrap();
+    assert!(!wrong.status.success(), "{}", stderr(&wrong));
+}
+
 /// A small object store that speaks S3's language: `tests/clients/object_store.py`.
 struct ObjectStore {
     _running: Running,

@@ -84,6 +84,13 @@ pub enum IndexDescription {
         /// Candidates kept while a row was inserted.
         ef_construction: usize,
     },
+    /// A Qdrant server's; no collection on disk has it.
+    Qdrant {
+        /// Parts that it is cut into.
+        shards: u32,
+        /// Nodes that hold each part.
+        replicas: u32,
+    },
 }
 
 /// What there is to know about a collection without its records.

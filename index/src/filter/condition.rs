@@ -11,13 +11,20 @@ use crate::collection::Record;
 
 /// A field of records.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Field {
+pub enum Field {
+    /// Its id.
     Id,
+    /// What it is, in words.
     Description,
+    /// Organism's name.
     Organism,
+    /// NCBI taxonomy id.
     Taxon,
+    /// Gene symbol.
     Gene,
+    /// Residues.
     Length,
+    /// Where it comes from.
     Source,
     /// By its name in lower case.
     Free(String),
@@ -54,7 +61,8 @@ impl Field {
     }
 
     /// The name of a field whose values are numbers.
-    pub(crate) fn number_name(&self) -> Option<&'static str> {
+    #[must_use]
+    pub fn number_name(&self) -> Option<&'static str> {
         match self {
             Field::Taxon => Some("taxon"),
             Field::Length => Some("length"),
@@ -86,24 +94,32 @@ impl Field {
 }
 
 /// The number that a free field's text is, if it is one.
-pub(crate) fn number_in(text: &str) -> Option<f64> {
+#[must_use]
+pub fn number_in(text: &str) -> Option<f64> {
     text.trim().parse().ok().filter(|number: &f64| number.is_finite())
 }
 
 /// What a value is compared with.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Operand {
+pub enum Operand {
+    /// Text.
     Text(String),
+    /// A finite number.
     Number(f64),
 }
 
 /// How a value is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Comparison {
+pub enum Comparison {
+    /// `=`
     Equal,
+    /// `<`
     Less,
+    /// `<=`
     AtMost,
+    /// `>`
     Greater,
+    /// `>=`
     AtLeast,
 }
 
@@ -121,10 +137,14 @@ impl Comparison {
 
 /// What must hold of a field.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Holds {
+pub enum Holds {
+    /// It has a value.
     Exists,
+    /// Its value stands so to this one.
     Compares(Comparison, Operand),
+    /// Its value is one of these.
     OneOf(Vec<Operand>),
+    /// Its value is from the first to the second, both included.
     Between(Operand, Operand),
     /// The taxon or one below it.
     Under(u32),
@@ -132,9 +152,11 @@ pub(crate) enum Holds {
 
 /// One condition on one field.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Condition {
-    pub(crate) field: Field,
-    pub(crate) holds: Holds,
+pub struct Condition {
+    /// The field.
+    pub field: Field,
+    /// What must hold of it.
+    pub holds: Holds,
 }
 
 impl Condition {

@@ -14,14 +14,15 @@ mod error;
 mod lexer;
 mod parser;
 
-pub(crate) use condition::{Comparison, Condition, Descent, Field, Holds, Operand, number_in};
+pub(crate) use condition::Descent;
+pub use condition::{Comparison, Condition, Field, Holds, Operand, number_in};
 pub use error::{FilterError, FilterFault};
-pub use parser::{MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
+pub use parser::{Expression, MAX_FILTER_BYTES, MAX_FILTER_DEPTH, MAX_FILTER_VALUES};
 
 use crate::error::IndexError;
 use crate::row_set::RowSet;
 use lexer::shortened;
-use parser::{Asked, AskedHolds, Expression, Written};
+use parser::{Asked, AskedHolds, Written};
 
 /// Most field names that a message lists.
 const MAX_LISTED: usize = 60;
@@ -49,6 +50,20 @@ impl Filter {
     /// [`FilterError`] with the place at which it goes wrong.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         parser::parse(text).map(Self)
+    }
+
+    /// The filter over the fields of a collection elsewhere, which has free fields of these names. Any taxon is taken for one of
+    /// its taxonomy, if it has one.
+    ///
+    /// # Errors
+    /// [`IndexError::Filter`] for a field that no record has, and a value that is no number where one is needed.
+    pub fn resolved(
+        &self,
+        fields: std::collections::BTreeSet<&str>,
+        has_taxonomy: bool,
+    ) -> Result<Expression<Condition>, IndexError> {
+        let has_taxon = |_| Ok(true);
+        self.resolve(&Vocabulary { fields, has_taxonomy, has_taxon: &has_taxon }).map(|filter| filter.0)
     }
 
     /// Finds the fields that it names.

@@ -23,12 +23,16 @@ pub const MAX_FILTER_DEPTH: usize = 64;
 /// Most conditions and values.
 pub const MAX_FILTER_VALUES: usize = 20_000;
 
-/// A filter as it was written: fields by name, values as text.
+/// Conditions, joined.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Expression<T> {
+pub enum Expression<T> {
+    /// All parts hold; two or more.
     All(Vec<Expression<T>>),
+    /// Any part holds; two or more.
     Any(Vec<Expression<T>>),
+    /// The part does not hold.
     Not(Box<Expression<T>>),
+    /// A condition.
     Condition(T),
 }
 

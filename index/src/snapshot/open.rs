@@ -90,6 +90,10 @@ fn load(folder: &Path, manifest: Manifest, verify: Verify) -> Result<Collection,
         let table = Arc::new(table);
         indexes.push(match index {
             IndexDescription::Exact => StoredIndex::Exact(ExactIndex::new(table)),
+            IndexDescription::Qdrant { .. } => {
+                let (path, found) = (folder.join(super::MANIFEST), "qdrant".to_owned());
+                return Err(SnapshotError::Format { path, found });
+            }
             IndexDescription::Hnsw { m, ef_construction } => {
                 let params = HnswParams { m, ef_construction, ..HnswParams::default() };
                 params.validate().map_err(unusable)?;

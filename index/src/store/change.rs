@@ -56,13 +56,22 @@ impl Change {
     }
 }
 
-/// Checks a batch of upserts against the rules of a collection with these spaces.
+/// The changes of a batch that was checked.
+pub(super) fn checked(upserts: Vec<Upsert>, spaces: &[Space]) -> Result<Vec<Change>, StoreError> {
+    let change = |Upsert { record, vectors }| {
+        let rows = vectors.into_iter().map(JointVector::into_vec).collect();
+        Change::Upsert { record: Box::new(record), rows }
+    };
+    Ok(check_upserts(upserts, spaces)?.into_iter().map(change).collect())
+}
+
+/// Checks a batch of upserts against the rules of a collection with these spaces; the records as collections keep them.
 ///
 /// # Errors
 /// [`StoreError::Record`], [`StoreError::VectorCount`] or [`StoreError::DuplicateId`] for the first bad record.
-pub(super) fn checked(upserts: Vec<Upsert>, spaces: &[Space]) -> Result<Vec<Change>, StoreError> {
+pub fn check_upserts(upserts: Vec<Upsert>, spaces: &[Space]) -> Result<Vec<Upsert>, StoreError> {
     let mut first_of: HashMap<String, usize> = HashMap::with_capacity(upserts.len());
-    let mut changes = Vec::with_capacity(upserts.len());
+    let mut checked = Vec::with_capacity(upserts.len());
     for (index, Upsert { record, vectors }) in upserts.into_iter().enumerate() {
         let number = index + 1;
         let id = shown(&record.id);
@@ -82,10 +91,9 @@ pub(super) fn checked(upserts: Vec<Upsert>, spaces: &[Space]) -> Result<Vec<Chan
             return Err(StoreError::DuplicateId { id: record.id, first_record, second_record: number });
         }
         first_of.insert(record.id.clone(), number);
-        let rows = vectors.into_iter().map(JointVector::into_vec).collect();
-        changes.push(Change::Upsert { record: Box::new(record), rows });
+        checked.push(Upsert { record, vectors });
     }
-    Ok(changes)
+    Ok(checked)
 }
 
 /// The start of an id, for a message.

@@ -100,7 +100,7 @@ fn build(view: &View, progress: &mut dyn FnMut(usize)) -> Result<Collection, Ind
         }
         // Who has more rows than that in an exact index wants it exact.
         IndexDescription::Exact if view.base.len() > AUTO_EXACT_MAX_ROWS => IndexKind::Exact,
-        IndexDescription::Exact => IndexKind::Auto,
+        IndexDescription::Exact | IndexDescription::Qdrant { .. } => IndexKind::Auto,
     };
     let mut builder = CollectionBuilder::new(info.space, kind)?;
     for space in &view.spaces[1..] {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use protext_core::SpaceMismatch;
 
 use crate::error::{IndexError, SnapshotError};
+use crate::remote::RemoteError;
 
 /// A store could not be opened, written or copied.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +148,9 @@ pub enum StoreError {
         /// The folder.
         dir: PathBuf,
     },
+    /// An index on another machine could not take it.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// The thread that writes is gone.
     #[error("the thread that writes {} has stopped; open the collection again", dir.display())]
     WriterLost {

@@ -42,7 +42,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub use backup::restore;
-pub use change::{Upsert, WriteReport};
+pub use change::{Upsert, WriteReport, check_upserts};
 pub use compact::CompactReport;
 pub use error::{LogFault, StoreError};
 pub use keywords::KeywordHit;

@@ -253,6 +253,12 @@ impl Entry<'_> {
         self.place
     }
 
+    /// Spaces in which it has a vector: those of the view.
+    #[must_use]
+    pub fn n_spaces(&self) -> usize {
+        self.view.spaces.len()
+    }
+
     /// The record, read from the snapshot if it is not of the later ones.
     ///
     /// # Errors

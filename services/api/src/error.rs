@@ -14,7 +14,7 @@ use protext_engine::perturbation::PerturbationError;
 use protext_engine::records::MAX_BAD_RECORDS;
 use protext_engine::variants::VariantError;
 use protext_engine::{BadRecord, EngineError};
-use protext_index::{IndexError, StoreError};
+use protext_index::{IndexError, RemoteError, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -442,6 +442,7 @@ fn store_problem(error: &StoreError) -> Problem {
         | StoreError::ForeignLog { .. }
         | StoreError::MissingLog { .. }
         | StoreError::NotEmpty { .. } => Problem::internal(error),
+        StoreError::Remote(remote) => remote_problem(remote),
         StoreError::Io { .. } | StoreError::Snapshot(_) => disk_problem(error),
     }
 }
@@ -465,7 +466,40 @@ fn index_problem(error: &IndexError) -> Problem {
         IndexError::Filter(filter) => {
             Problem::new(ProblemKind::Invalid, filter.to_string()).in_field("filter")
         }
+        IndexError::Remote(remote) => remote_problem(remote),
         other => Problem::internal(other),
+    }
+}
+
+/// What a server of vectors says stays in the log: it may name addresses.
+fn remote_problem(error: &RemoteError) -> Problem {
+    match error {
+        RemoteError::NotThere { .. } => Problem::new(ProblemKind::Invalid, error.to_string()),
+        RemoteError::Unreachable { .. }
+        | RemoteError::Slow { .. }
+        | RemoteError::Busy { .. }
+        | RemoteError::Denied { .. }
+        | RemoteError::NoCollection { .. } => {
+            tracing::error!(causes = chain(error), "the server of a collection does not do what is asked");
+            let detail = "the server that keeps this collection does not answer as it should; try again in a moment \
+                          (the log of the service says more)";
+            Problem::new(ProblemKind::NotAvailable, detail)
+        }
+        RemoteError::Partial { n_written, n_records, .. } => {
+            tracing::error!(causes = chain(error), "a batch was written in part");
+            let detail = format!(
+                "{n_written} of {n_records} records were written before the server that keeps them failed; send all again"
+            );
+            Problem::new(ProblemKind::NotAvailable, detail)
+        }
+        RemoteError::Address { .. }
+        | RemoteError::Setting { .. }
+        | RemoteError::PlainKey { .. }
+        | RemoteError::Key { .. }
+        | RemoteError::Refused { .. }
+        | RemoteError::Foreign { .. }
+        | RemoteError::Newer { .. }
+        | RemoteError::Answer { .. } => Problem::internal(error),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use protext_engine::Engine;
 use protext_engine::library::Library;
+use protext_index::CollectionHost;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
@@ -50,6 +51,8 @@ pub struct AppInfo {
     pub encoders: Vec<EncoderInfo>,
     /// Collections that the service keeps by itself, if it has a folder for them.
     pub library: Option<Library>,
+    /// Server in which collections are made instead, if the service has one.
+    pub host: Option<Arc<dyn CollectionHost>>,
     /// Who may do what.
     pub access: Access,
     /// Where writes are noted.
@@ -68,6 +71,7 @@ pub(crate) struct AppState {
     pub(crate) engine: Arc<Engine>,
     pub(crate) encoders: Vec<EncoderInfo>,
     pub(crate) library: Option<Arc<Library>>,
+    pub(crate) host: Option<Arc<dyn CollectionHost>>,
     pub(crate) access: Arc<Access>,
     pub(crate) audit: Audit,
     pub(crate) jobs: Option<JobsAccess>,
@@ -89,6 +93,7 @@ impl AppState {
             engine,
             encoders: info.encoders,
             library: info.library.map(Arc::new),
+            host: info.host,
             access: Arc::new(info.access),
             audit: info.audit,
             jobs: info.jobs,

@@ -54,10 +54,11 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
             || cause.is::<VectorError>()
             || cause.is::<SpaceMismatch>()
             || cause.is::<SnapshotError>()
-            || cause.is::<IndexError>()
+            || cause.downcast_ref::<IndexError>().is_some_and(|error| !is_of_server(error))
             || cause.is::<FilterError>()
             || cause.is::<KeywordsError>()
-            || cause.is::<StoreError>()
+            || cause.downcast_ref::<StoreError>().is_some_and(|error| !matches!(error, StoreError::Remote(_)))
+            || cause.downcast_ref::<protext_index::RemoteError>().is_some_and(is_input_of_server)
             || cause.is::<CacheError>()
             || cause.is::<TextError>()
             || cause.is::<ModelError>()
@@ -99,7 +100,6 @@ fn is_input_of_engine(error: &EngineError) -> bool {
         EngineError::Parse(_)
         | EngineError::Vector(_)
         | EngineError::Space(_)
-        | EngineError::Index(_)
         | EngineError::UnknownEncoder { .. }
         | EngineError::UnknownCollection { .. }
         | EngineError::OtherTarget { .. }
@@ -118,12 +118,14 @@ fn is_input_of_engine(error: &EngineError) -> bool {
         | EngineError::ReadOnly { .. }
         | EngineError::NoLibrary
         | EngineError::NotOurs { .. }
-        | EngineError::Store(_)
         | EngineError::Snapshot(_)
         | EngineError::UnknownProtein { .. }
         | EngineError::NoSequence { .. }
         | EngineError::PairWithItself { .. }
         | EngineError::NotLoaded { .. } => true,
+        EngineError::Index(error) => !is_of_server(error),
+        EngineError::Store(StoreError::Remote(error)) => is_input_of_server(error),
+        EngineError::Store(_) => true,
         EngineError::Head(head) => is_input_of_head(head),
         EngineError::Encode(_)
         | EngineError::Worker(_)
@@ -133,6 +135,28 @@ fn is_input_of_engine(error: &EngineError) -> bool {
         | EngineError::InUse { .. }
         | EngineError::Io { .. } => false,
     }
+}
+
+/// What a server of vectors did not do, where the caller has nothing to mend.
+fn is_of_server(error: &IndexError) -> bool {
+    matches!(error, IndexError::Remote(remote) if !is_input_of_server(remote))
+}
+
+/// An address, a setting, a name or a key to mend; what fails at the server or on the way is a failure.
+fn is_input_of_server(error: &protext_index::RemoteError) -> bool {
+    use protext_index::RemoteError as Server;
+    matches!(
+        error,
+        Server::Address { .. }
+            | Server::Setting { .. }
+            | Server::PlainKey { .. }
+            | Server::Key { .. }
+            | Server::Denied { .. }
+            | Server::NoCollection { .. }
+            | Server::Foreign { .. }
+            | Server::Newer { .. }
+            | Server::NotThere { .. }
+    )
 }
 
 /// Vectors of another space, or a head of another task; what fails while it runs is a failure.

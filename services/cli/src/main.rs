@@ -11,6 +11,7 @@ mod interrupt;
 mod job_models;
 mod logging;
 mod progress;
+mod qdrant;
 mod remote;
 mod settings;
 mod shipped;

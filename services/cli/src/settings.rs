@@ -9,6 +9,7 @@ use protext_engine::Limits;
 use protext_onnx::Device;
 use serde::Deserialize;
 
+use crate::qdrant::QdrantLayout;
 use crate::wiring::ModelArgs;
 
 /// What the service runs with; every field may stand in the file, the scalar ones also in `PROTEXT_<NAME>`.
@@ -45,6 +46,10 @@ pub(crate) struct ServeSettings {
     pub(crate) max_rerank: usize,
     /// Most tokens waiting for an encoder.
     pub(crate) max_queued_tokens: usize,
+    /// Qdrant server, such as `qdrant://qdrant:6333`, whose collections are served and in which new ones are made.
+    pub(crate) index: Option<String>,
+    /// How new collections are laid out there.
+    pub(crate) qdrant: QdrantLayout,
     /// Where jobs are kept: a folder; by default `jobs` in the data folder, else one of this address beside the user's data.
     /// `none` for no jobs.
     pub(crate) jobs: Option<String>,
@@ -108,6 +113,8 @@ impl Default for ServeSettings {
             max_k: limits.max_k,
             max_rerank: limits.max_rerank,
             max_queued_tokens: 1 << 18,
+            index: None,
+            qdrant: QdrantLayout::default(),
             jobs: None,
             queue: None,
             job_inputs: None,
@@ -189,6 +196,23 @@ impl ServeSettings {
             "WATCH_INTERVAL_S" => watch_interval_s, "N_HTTP_WORKERS" => n_http_workers, "READ_ONLY" => read_only, "WITHOUT_KEYS" => without_keys,
             "RECALL_SAMPLE" => recall_sample, "MAX_UPLOAD_BYTES" => max_upload_bytes
         );
+        let layout = &mut self.qdrant;
+        for (variable, field) in [
+            ("QDRANT_SHARDS", &mut layout.shards),
+            ("QDRANT_REPLICAS", &mut layout.replicas),
+            ("QDRANT_WRITE_CONSISTENCY", &mut layout.write_consistency),
+        ] {
+            let (name, value) = each(variable);
+            set(&name, value, field)?;
+        }
+        let (name, value) = each("QDRANT_QUANTIZATION");
+        set(&name, value, &mut layout.quantization)?;
+        // Empty where a stack passes on what nobody has set.
+        if let (_, Some(address)) = each("INDEX")
+            && !address.trim().is_empty()
+        {
+            self.index = Some(address);
+        }
         let files = [
             ("DATA", &mut self.data),
             ("JOB_INPUTS", &mut self.job_inputs),

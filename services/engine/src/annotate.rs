@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use protext_core::{Encoded, LongReport, Modality, ResidueNotes, Space};
-use protext_index::{Nearest, Record, ViewSearch};
+use protext_index::{Record, ViewHit};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -90,20 +90,18 @@ fn answer(
     let view = open.view();
     let located = locate(engine, Searched { name: &name, view: &view }, &request.query, encoded)?;
     let n_texts = view.len();
-    let search = ViewSearch::new(n_texts.max(1)).exactly();
-    let hits = view.nearest(&located.space, &located.vector, &search)?;
-    let cosines: Vec<f32> = hits.iter().map(|hit| hit.cosine).collect();
+    let (cosines, hits) = view.compare_all(&located.space, &located.vector, request.k)?;
     let confidences = engine.calibration(&located.space).map(|calibration| calibration.confidences(&cosines));
-    let annotation = |(index, hit): (usize, &Nearest<'_>)| {
-        let confidence = confidences.as_ref().map(|all| all[index]);
-        let record = hit.entry.record()?;
-        Ok(Annotation { rank: index + 1, record, cosine: hit.cosine, confidence })
+    let annotation = |(index, hit): (usize, ViewHit)| {
+        // Another process may have changed a collection on a server between its two answers.
+        let confidence = confidences.as_ref().and_then(|all| all.get(index).copied());
+        Annotation { rank: index + 1, record: hit.record, cosine: hit.cosine, confidence }
     };
-    let annotations = hits.iter().take(request.k).enumerate().map(annotation);
+    let annotations = hits.into_iter().enumerate().map(annotation);
     Ok(AnnotateAnswer {
         collection: name,
         n_texts,
-        annotations: annotations.collect::<Result<_, EngineError>>()?,
+        annotations: annotations.collect(),
         space: located.space,
         long: located.long,
         residues: located.residues,

@@ -1,12 +1,12 @@
 //! Collections that are open: those that stand still, and those that are written to while they are searched.
 //!
-//! Every use case asks for a collection by name or target and takes one [`View`] of it. Collections come and go while
+//! Every use case asks for a collection by name or target and takes one [`CollectionView`] of it. Collections come and go while
 //! requests run; a request that has one keeps it until it is done.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use protext_index::{Store, View};
+use protext_index::{CollectionStore, CollectionView, Store, View};
 
 use crate::error::EngineError;
 use crate::target::Target;
@@ -21,8 +21,10 @@ pub struct OpenCollection {
 
 #[derive(Debug, Clone)]
 enum Source {
-    Fixed(Arc<View>),
+    Fixed(Arc<dyn CollectionView>),
     Live(Arc<Store>),
+    /// On a server; read only where the flag says so.
+    Elsewhere(Arc<dyn CollectionStore>, bool),
 }
 
 impl OpenCollection {
@@ -46,20 +48,45 @@ impl OpenCollection {
         Self { source: Source::Live(store), target }
     }
 
-    /// Records and vectors now. One request takes it once, so that all of its answer is of one state.
+    /// A collection on a server, which takes writes unless it is to be read only.
     #[must_use]
-    pub fn view(&self) -> Arc<View> {
+    pub fn elsewhere(store: Arc<dyn CollectionStore>, read_only: bool) -> Self {
+        let target = Target::said_in(&store.state().info().metadata);
+        Self { source: Source::Elsewhere(store, read_only), target }
+    }
+
+    /// Records and vectors now. One request takes it once, so that all of its answer is of one state where the collection
+    /// lies here.
+    #[must_use]
+    pub fn view(&self) -> Arc<dyn CollectionView> {
         match &self.source {
             Source::Fixed(view) => Arc::clone(view),
             Source::Live(store) => store.view(),
+            Source::Elsewhere(store, _) => store.state(),
         }
     }
 
-    /// The store, if the collection takes writes.
+    /// Whether it lies on a server, and not here.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self.source, Source::Elsewhere(..))
+    }
+
+    /// What takes writes, if the collection does.
+    #[must_use]
+    pub fn writer(&self) -> Option<Arc<dyn CollectionStore>> {
+        match &self.source {
+            Source::Fixed(_) | Source::Elsewhere(_, true) => None,
+            Source::Live(store) => Some(Arc::clone(store) as Arc<dyn CollectionStore>),
+            Source::Elsewhere(store, false) => Some(Arc::clone(store)),
+        }
+    }
+
+    /// The store in a folder here, if the collection has one and takes writes.
     #[must_use]
     pub fn store(&self) -> Option<&Arc<Store>> {
         match &self.source {
-            Source::Fixed(_) => None,
+            Source::Fixed(_) | Source::Elsewhere(..) => None,
             Source::Live(store) => Some(store),
         }
     }
@@ -67,7 +94,7 @@ impl OpenCollection {
     /// The store, taken out.
     pub(crate) fn into_store(self) -> Option<Arc<Store>> {
         match self.source {
-            Source::Fixed(_) => None,
+            Source::Fixed(_) | Source::Elsewhere(..) => None,
             Source::Live(store) => Some(store),
         }
     }

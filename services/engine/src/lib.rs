@@ -18,6 +18,7 @@ pub mod eval;
 pub mod expression;
 pub mod genes;
 pub mod heads;
+pub mod hosted;
 pub mod input;
 pub mod library;
 pub mod m8;

@@ -20,6 +20,7 @@ use protext_index::{CollectionBuilder, IndexKind, Store, StoreOptions};
 use serde::Serialize;
 
 use crate::collections::OpenCollection;
+use crate::embedder::Embedder;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::target::Target;
@@ -249,7 +250,8 @@ fn alone(mut store: Arc<Store>) -> Result<Store, Arc<Store>> {
     }
 }
 
-fn empty_collection(engine: &Engine, new: &NewCollection) -> Result<protext_index::Collection, EngineError> {
+/// The encoder that records of a new collection are embedded by.
+pub(crate) fn embedder_for<'a>(engine: &'a Engine, new: &NewCollection) -> Result<&'a Embedder, EngineError> {
     let embedder = engine.embedder(new.encoder.as_deref(), new.holds.modality())?;
     if embedder.encoder().modality() != new.holds.modality() {
         let reads = if embedder.encoder().modality() == Modality::Protein { "proteins" } else { "texts" };
@@ -259,6 +261,11 @@ fn empty_collection(engine: &Engine, new: &NewCollection) -> Result<protext_inde
             wanted: new.holds,
         });
     }
+    Ok(embedder)
+}
+
+fn empty_collection(engine: &Engine, new: &NewCollection) -> Result<protext_index::Collection, EngineError> {
+    let embedder = embedder_for(engine, new)?;
     let missing =
         || EngineError::NotLoaded { what: "projection for this encoder", instead: "another encoder" };
     let mut spaces = embedder.joint_spaces().cloned();
@@ -271,7 +278,7 @@ fn empty_collection(engine: &Engine, new: &NewCollection) -> Result<protext_inde
     Ok(builder.build(&mut |_| ())?)
 }
 
-fn ensure_name(name: &str) -> Result<(), EngineError> {
+pub(crate) fn ensure_name(name: &str) -> Result<(), EngineError> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let is_good = name.len() <= MAX_NAME_CHARS
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())

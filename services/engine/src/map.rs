@@ -3,9 +3,11 @@
 //! The nearest records of each are found by the index, and t-SNE lays them out. Distances between groups mean little.
 //! Callers: the map of the page. Source of the method: van der Maaten 2014, JMLR 15, 3221.
 
+use std::ops::ControlFlow;
+
 use bhtsne::{Neighbor, tSNE};
 use protext_core::JointVector;
-use protext_index::{Record, View, ViewSearch};
+use protext_index::{CollectionView, Record, Wanted};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use rayon::prelude::*;
@@ -47,7 +49,7 @@ pub struct CollectionMap {
 ///
 /// # Errors
 /// [`EngineError`] where the index refuses.
-pub fn map_of(view: &View, max_points: usize) -> Result<CollectionMap, EngineError> {
+pub fn map_of(view: &dyn CollectionView, max_points: usize) -> Result<CollectionMap, EngineError> {
     let step = view.len().div_ceil(max_points.max(1)).max(1);
     let mut map = CollectionMap {
         n_records: view.len(),
@@ -60,10 +62,15 @@ pub fn map_of(view: &View, max_points: usize) -> Result<CollectionMap, EngineErr
         lengths: Vec::new(),
     };
     let mut vectors = Vec::new();
-    for entry in view.entries().step_by(step) {
-        map.push(&*entry.record()?);
-        vectors.push(entry.vector(0)?);
-    }
+    let mut n_seen = 0;
+    view.each(0, true, &mut |mut stored| {
+        if n_seen % step == 0 && !stored.vectors.is_empty() {
+            map.push(&stored.record);
+            vectors.push(stored.vectors.swap_remove(0));
+        }
+        n_seen += 1;
+        ControlFlow::Continue(())
+    })?;
     let points = if vectors.len() < LEAST_RECORDS {
         circle(vectors.len())
     } else {
@@ -89,7 +96,11 @@ fn circle(n: usize) -> Vec<[f32; 2]> {
 }
 
 /// Places by t-SNE, scaled into the square.
-fn lay_out(view: &View, ids: &[String], vectors: &[JointVector]) -> Result<Vec<[f32; 2]>, EngineError> {
+fn lay_out(
+    view: &dyn CollectionView,
+    ids: &[String],
+    vectors: &[JointVector],
+) -> Result<Vec<[f32; 2]>, EngineError> {
     let n = vectors.len();
     let k = (3 * PERPLEXITY).min(n - 1);
     let neighbours = neighbours(view, ids, vectors, k)?;
@@ -106,7 +117,7 @@ fn lay_out(view: &View, ids: &[String], vectors: &[JointVector]) -> Result<Vec<[
 /// The `k` nearest of the records drawn, of each, by rising distance. Where the index gives fewer (it may hold more records
 /// than are drawn), the list is filled with records of the greatest distance.
 fn neighbours(
-    view: &View,
+    view: &dyn CollectionView,
     ids: &[String],
     vectors: &[JointVector],
     k: usize,
@@ -115,9 +126,9 @@ fn neighbours(
         ids.iter().enumerate().map(|(row, id)| (id.as_str(), row)).collect();
     let space = view.space();
     let step = view.len().div_ceil(vectors.len().max(1));
-    let search = ViewSearch::new((k * step + 1).min(view.len()));
+    let wanted = Wanted::new((k * step + 1).min(view.len()).max(1));
     let nearest = |(row, vector): (usize, &JointVector)| -> Result<Vec<Neighbor<f32>>, EngineError> {
-        let hits = view.search(space, vector, &search)?;
+        let hits = view.find(space, vector, &wanted)?;
         let mut found: Vec<Neighbor<f32>> = hits
             .iter()
             .filter_map(|hit| Some((*row_of.get(hit.record.id.as_str())?, hit.cosine)))

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protext_core::{JointVector, Space};
-use protext_index::{View, ViewHit, ViewSearch};
+use protext_index::{CollectionView, ViewHit, Wanted};
 use serde::Serialize;
 
 use crate::error::EngineError;
@@ -58,7 +58,7 @@ struct Shared {
 /// A search to be answered again.
 struct Sample {
     collection: String,
-    view: Arc<View>,
+    view: Arc<dyn CollectionView>,
     space: Space,
     vector: JointVector,
     /// Cosines of the answer, best first.
@@ -83,7 +83,13 @@ impl RecallMonitor {
     }
 
     /// Takes a finished search into account, if it is its turn. Searches that compared every record have nothing to tell.
-    pub(crate) fn consider(&self, collection: &str, view: &Arc<View>, located: &Located, found: &[ViewHit]) {
+    pub(crate) fn consider(
+        &self,
+        collection: &str,
+        view: &Arc<dyn CollectionView>,
+        located: &Located,
+        found: &[ViewHit],
+    ) {
         if view.is_exact(&located.space).unwrap_or(true) || !self.is_sampled() {
             return;
         }
@@ -146,8 +152,8 @@ fn compare_all(shared: &Shared, samples: &Receiver<Sample>) {
         tracing::debug!(%error, "the thread that estimates recall keeps its priority");
     }
     while let Ok(sample) = samples.recv() {
-        let search = ViewSearch::new(sample.found.len().max(1)).exactly();
-        match sample.view.search(&sample.space, &sample.vector, &search) {
+        let wanted = Wanted { exact: true, ..Wanted::new(sample.found.len().max(1)) };
+        match sample.view.find(&sample.space, &sample.vector, &wanted) {
             Ok(hits) => {
                 let truth: Vec<f32> = hits.iter().map(|hit| hit.cosine).collect();
                 shared.n_compared.fetch_add(1, Ordering::Relaxed);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use protext_core::{Encoded, EncoderInput, JointVector, Modality, ProteinSequence, Space, Text, VectorError};
-use protext_index::{IndexError, MAX_ID_BYTES, Record, Store, Upsert, View, WriteReport};
+use protext_index::{CollectionStore, CollectionView, IndexError, MAX_ID_BYTES, Record, Upsert, WriteReport};
 
 use crate::collections::OpenCollection;
 use crate::embedder::{EmbedOptions, Embedder};
@@ -68,9 +68,9 @@ pub async fn upsert(
     records: Vec<NewRecord>,
 ) -> Result<WriteReport, EngineError> {
     let (open, store) = writable(engine, collection)?;
-    let view = store.view();
-    let embedder = embedder_of(engine, &open, &view);
-    let checked = check_all(engine, &open, &view, records)?;
+    let view = store.state();
+    let embedder = embedder_of(engine, &open, &*view);
+    let checked = check_all(engine, &open, &*view, records)?;
     let encoded = match (&embedder, checked.iter().any(|one| one.input.is_some())) {
         (_, false) => checked.iter().map(|_| None).collect(),
         (Ok(embedder), true) => encode_all(embedder, &checked).await?,
@@ -82,7 +82,7 @@ pub async fn upsert(
         let vectors = vectors_of(one.given, encoded.as_ref(), view.spaces(), embedder)?;
         upserts.push(Upsert { record: one.record, vectors });
     }
-    let written = tokio::task::spawn_blocking(move || store.upsert(upserts)).await;
+    let written = tokio::task::spawn_blocking(move || store.write(upserts)).await;
     Ok(written.map_err(|_| EngineError::WorkerLost)??)
 }
 
@@ -92,7 +92,8 @@ pub async fn upsert(
 /// As [`upsert`].
 pub async fn delete(engine: &Engine, collection: &str, ids: Vec<String>) -> Result<WriteReport, EngineError> {
     let (_, store) = writable(engine, collection)?;
-    let deleted = tokio::task::spawn_blocking(move || store.delete(ids.iter().map(String::as_str))).await;
+    let delete = move || store.remove(&ids.iter().map(String::as_str).collect::<Vec<_>>());
+    let deleted = tokio::task::spawn_blocking(delete).await;
     Ok(deleted.map_err(|_| EngineError::WorkerLost)??)
 }
 
@@ -100,14 +101,13 @@ pub async fn delete(engine: &Engine, collection: &str, ids: Vec<String>) -> Resu
 ///
 /// # Errors
 /// [`EngineError::UnknownCollection`].
-pub fn view_of(engine: &Engine, collection: &str) -> Result<Arc<View>, EngineError> {
+pub fn view_of(engine: &Engine, collection: &str) -> Result<Arc<dyn CollectionView>, EngineError> {
     Ok(engine.collection(Some(collection), None)?.1.view())
 }
 
-fn writable(engine: &Engine, name: &str) -> Result<(OpenCollection, Arc<Store>), EngineError> {
+fn writable(engine: &Engine, name: &str) -> Result<(OpenCollection, Arc<dyn CollectionStore>), EngineError> {
     let (_, open) = engine.collection(Some(name), None)?;
-    let store = open.store().map(Arc::clone);
-    let store = store.ok_or_else(|| EngineError::ReadOnly { name: name.to_owned() })?;
+    let store = open.writer().ok_or_else(|| EngineError::ReadOnly { name: name.to_owned() })?;
     Ok((open, store))
 }
 
@@ -115,16 +115,17 @@ fn writable(engine: &Engine, name: &str) -> Result<(OpenCollection, Arc<Store>),
 fn embedder_of<'a>(
     engine: &'a Engine,
     open: &OpenCollection,
-    view: &View,
+    view: &dyn CollectionView,
 ) -> Result<&'a Embedder, EngineError> {
-    let named = view.base().metadata().get("encoder").map(String::as_str);
+    let info = view.info();
+    let named = info.metadata.get("encoder").map(String::as_str);
     engine.embedder(named, open.target.modality())
 }
 
 fn check_all(
     engine: &Engine,
     open: &OpenCollection,
-    view: &View,
+    view: &dyn CollectionView,
     records: Vec<NewRecord>,
 ) -> Result<Vec<Checked>, EngineError> {
     let (n_records, mut bad, mut n_bad) = (records.len(), Vec::new(), 0);

@@ -1,5 +1,6 @@
 //! What a collection holds, and so what a search can be aimed at: proteins, texts or genes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -29,7 +30,21 @@ impl Target {
     /// What `collection` holds; proteins unless it says otherwise.
     #[must_use]
     pub fn of(collection: &Collection) -> Self {
-        collection.metadata().get(METADATA_KEY).and_then(|name| name.parse().ok()).unwrap_or(Target::Proteins)
+        Self::said_in(collection.metadata())
+    }
+
+    /// What a collection with this metadata holds; proteins unless it says otherwise.
+    #[must_use]
+    pub fn said_in(metadata: &BTreeMap<String, String>) -> Self {
+        metadata.get(METADATA_KEY).and_then(|name| name.parse().ok()).unwrap_or(Target::Proteins)
+    }
+
+    /// Metadata that says so, with the encoder that records are embedded by.
+    #[must_use]
+    pub fn metadata(self, encoder: &str) -> BTreeMap<String, String> {
+        [(METADATA_KEY, self.to_string()), ("encoder", encoder.to_owned())]
+            .map(|(key, value)| (key.to_owned(), value))
+            .into()
     }
 
     /// Writes it into a collection to be.

@@ -10,7 +10,7 @@ use protext_index::{IndexError, SnapshotError};
 
 use crate::status::JobState;
 
-type BoxedError = Box<dyn Error + Send + Sync>;
+pub(crate) type BoxedError = Box<dyn Error + Send + Sync>;
 
 /// Why a place for files could not be used. Each kind is mended in another way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

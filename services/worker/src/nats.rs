@@ -49,6 +49,9 @@ const MACHINE_AGAIN: Duration = Duration::from_secs(10);
 /// Connecting at first; later the client tries again by itself for as long as it takes.
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 
+/// Until a worker tries to connect again.
+const CONNECT_AGAIN: Duration = Duration::from_secs(3);
+
 /// What a message says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Order {
@@ -91,6 +94,28 @@ impl NatsQueue {
             Err(_) => return Err(failed("no answer within 10 seconds; is the server there?".into())),
         };
         Ok(Self { address: shown, runtime, context, shards, commits })
+    }
+
+    /// As [`NatsQueue::connect`], again and again while the server is away, until `watch` says stop: a worker that starts while
+    /// the queue does is no mistake. An address or a key that is wrong is told at once.
+    ///
+    /// # Errors
+    /// [`JobError::Queue`].
+    pub fn connect_when_there(address: &str, watch: &Watch) -> Result<Self, JobError> {
+        loop {
+            let error = match Self::connect(address) {
+                Err(error) if may_come(&error) => error,
+                connected => return connected,
+            };
+            tracing::warn!(%error, "the queue is not there; waiting for it");
+            let until = Instant::now() + CONNECT_AGAIN;
+            while Instant::now() < until {
+                if watch.stop.load(Ordering::Relaxed) {
+                    return Err(error);
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
     }
 
     fn failed(&self, source: impl Into<async_nats::Error>) -> JobError {
@@ -230,6 +255,14 @@ impl NatsQueue {
         beating.abort();
         outcome
     }
+}
+
+/// False where waiting cannot help.
+fn may_come(error: &JobError) -> bool {
+    use async_nats::ConnectErrorKind as Kind;
+    let JobError::Queue { source, .. } = error else { return false };
+    let kind = source.downcast_ref::<async_nats::ConnectError>().map(async_nats::ConnectError::kind);
+    !matches!(kind, Some(Kind::ServerParse | Kind::Authentication | Kind::AuthorizationViolation | Kind::Tls))
 }
 
 /// Job names are parts of subjects, in which dots separate.

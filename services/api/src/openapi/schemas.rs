@@ -54,6 +54,8 @@ pub(crate) enum Index {
     Exact,
     /// A neighbour graph.
     Hnsw { m: usize, ef_construction: usize },
+    /// A Qdrant server's graph, in parts that so many nodes hold each.
+    Qdrant { shards: u32, replicas: u32 },
 }
 
 /// Recall of the answers, estimated from a sampled share of the searches.

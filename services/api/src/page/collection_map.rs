@@ -58,7 +58,7 @@ pub(crate) async fn get(
             maps.insert(name.clone(), Entry::Working);
             let shared = Arc::clone(&state.maps.0);
             std::thread::spawn(move || {
-                let made = map_of(&view, MAX_POINTS);
+                let made = map_of(&*view, MAX_POINTS);
                 let mut maps = shared.lock().unwrap_or_else(PoisonError::into_inner);
                 match made {
                     Ok(map) => drop(maps.insert(name, Entry::Done(version, Arc::new(map)))),

@@ -124,7 +124,10 @@ impl SearchForm {
     /// What the query is taken for.
     pub(super) fn by(&self, state: &AppState) -> By {
         let holds = |id: &str| {
-            state.engine.collections().values().any(|open| matches!(open.view().get(id), Ok(Some(_))))
+            // Asking a server would keep this thread waiting; ids of its records are to be named as ids.
+            let collections = state.engine.collections();
+            let mut here = collections.values().filter(|open| !open.is_elsewhere());
+            here.any(|open| matches!(open.view().get(id), Ok(Some(_))))
         };
         if self.by == By::Auto { By::guess(&self.q, holds) } else { self.by }
     }

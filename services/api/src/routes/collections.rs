@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpResponse, web};
 use protext_core::Space;
+use protext_engine::hosted;
 use protext_engine::library::{Library, NewCollection, Snapshot};
 use protext_engine::recall::RecallEstimate;
 use protext_engine::{Engine, EngineError, OpenCollection, Target};
@@ -153,7 +154,7 @@ pub(super) fn describe(engine: &Engine, name: &str, open: &OpenCollection) -> Co
         space: view.space().clone(),
         spaces: view.spaces().to_vec(),
         index: view.info().index,
-        writable: open.store().is_some(),
+        writable: open.writer().is_some(),
         n_changes: view.n_changes(),
         recall: RecallBody {
             exact: is_exact,
@@ -175,7 +176,8 @@ pub(crate) async fn list(state: web::Data<AppState>) -> HttpResponse {
 
 /// Makes an empty collection.
 ///
-/// Its records live in every space that its encoder leads to. It is kept in the service's data folder.
+/// Its records live in every space that its encoder leads to. It is kept in the service's data folder, or on the Qdrant server
+/// of the service.
 #[utoipa::path(post, path = "/v1/collections", tag = "collections",
     request_body(content = NewCollectionBody, example = json!({"name": "my-proteins", "holds": "proteins"})),
     responses((status = 201, description = "Made", body = CollectionBody, headers(("location" = String))),
@@ -186,7 +188,10 @@ pub(crate) async fn create(state: web::Data<AppState>, body: ReadBody) -> Result
     let index = body.index.kind()?;
     let new = NewCollection { name: body.name, holds: body.holds, encoder: body.encoder, index };
     let name = new.name.clone();
-    with_library(&state, move |library, engine| library.create(engine, &new)).await?;
+    match state.host.clone() {
+        Some(host) => with_host(&state, move |engine| hosted::create(engine, &*host, &new)).await?,
+        None => with_library(&state, move |library, engine| library.create(engine, &new)).await?,
+    }
     let (name, open) = state.engine.collection(Some(&name), None)?;
     let location = format!("/v1/collections/{name}");
     let body = describe(&state.engine, &name, &open);
@@ -215,8 +220,14 @@ pub(crate) async fn delete(
     state: web::Data<AppState>,
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    state.engine.collection(Some(&name), None)?;
-    with_library(&state, move |library, engine| library.delete(engine, &name)).await?;
+    let (_, open) = state.engine.collection(Some(&name), None)?;
+    match state.host.clone().filter(|_| open.is_elsewhere()) {
+        Some(host) => with_host(&state, move |engine| hosted::delete(engine, &*host, &name)).await?,
+        None => {
+            drop(open);
+            with_library(&state, move |library, engine| library.delete(engine, &name)).await?;
+        }
+    }
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -254,6 +265,15 @@ pub(crate) async fn make_snapshot(
     state.engine.collection(Some(&name), None)?;
     let made = with_library(&state, move |library, engine| library.make_snapshot(engine, &name)).await?;
     Ok(HttpResponse::Created().json(made))
+}
+
+/// Runs `work` on the blocking pool; it waits for the server that keeps collections.
+async fn with_host(
+    state: &AppState,
+    work: impl FnOnce(&Engine) -> Result<(), EngineError> + Send + 'static,
+) -> Result<(), Problem> {
+    let engine = Arc::clone(&state.engine);
+    Ok(web::block(move || work(&engine)).await.map_err(|_| EngineError::WorkerLost)??)
 }
 
 /// Runs `work` on the blocking pool, with the service's own folder.

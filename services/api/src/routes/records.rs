@@ -1,15 +1,16 @@
 //! `/v1/collections/{name}/records`: written, read, listed and deleted; searches see each write at once.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::StreamExt as _;
-use protext_core::Space;
+use protext_core::{JointVector, Space};
 use protext_engine::EngineError;
 use protext_engine::input::InputRecord;
 use protext_engine::records::{NamedVector, NewRecord, delete, upsert, view_of};
-use protext_index::store::Entry;
-use protext_index::{Record, WriteReport};
+use protext_index::{CollectionView, IndexError, Record, StoredRecord, WriteReport};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -138,7 +139,7 @@ pub(crate) struct VectorOut<'a> {
     space: protext_core::Fingerprint,
     /// Name of its space.
     name: &'a str,
-    values: Vec<f32>,
+    values: &'a [f32],
 }
 
 /// A page of records.
@@ -260,10 +261,12 @@ pub(crate) async fn get_one(
     let (name, id) = path.into_inner();
     let detail = detail.map_err(|error| bad_query(&error))?;
     let view = view_of(&state.engine, &name)?;
-    let entry = view.get(&id).map_err(EngineError::from)?;
-    let entry = entry.ok_or_else(|| EngineError::UnknownRecord { collection: name, id })?;
-    let record = entry.record().map_err(EngineError::from)?;
-    Ok(HttpResponse::Ok().json(on_wire(&record, entry, view.spaces(), detail.vectors)?))
+    let (asked, wanted) = (Arc::clone(&view), id.clone());
+    let found = web::block(move || asked.get(&wanted)).await.map_err(|_| EngineError::WorkerLost)?;
+    let found = found.map_err(EngineError::from)?;
+    let found = found.ok_or_else(|| EngineError::UnknownRecord { collection: name, id })?;
+    let vectors = if detail.vectors { &*found.vectors } else { &[] };
+    Ok(HttpResponse::Ok().json(on_wire(&found.record, vectors, view.spaces())))
 }
 
 /// Lists records: a page of JSON, or all of them, streamed, as JSON lines or FASTA by `Accept`.
@@ -297,14 +300,28 @@ pub(crate) async fn list(
         let detail = format!("limit is {limit}, but must be from 1 to {MAX_PAGE}");
         return Err(Problem::new(ProblemKind::Invalid, detail).in_field("limit"));
     }
-    let entries = view.entries().skip(offset).take(limit);
-    let entries = entries.map(|entry| Ok((entry.record().map_err(EngineError::from)?, entry)));
-    let entries: Vec<_> = entries.collect::<Result<_, EngineError>>()?;
-    let records: Result<Vec<_>, _> =
-        entries.iter().map(|(record, entry)| on_wire(record, *entry, view.spaces(), page.vectors)).collect();
+    let asked = Arc::clone(&view);
+    let read = web::block(move || some_records(&*asked, offset, limit, page.vectors)).await;
+    let found = read.map_err(|_| EngineError::WorkerLost)?.map_err(EngineError::from)?;
+    let records = found.iter().map(|one| on_wire(&one.record, &one.vectors, view.spaces())).collect();
     let next = offset.saturating_add(limit);
     let next_offset = (next < view.len()).then_some(next);
-    Ok(HttpResponse::Ok().json(PageBody { records: records?, n_records: view.len(), next_offset }))
+    Ok(HttpResponse::Ok().json(PageBody { records, n_records: view.len(), next_offset }))
+}
+
+/// The records of a page; at least one is asked for.
+fn some_records(
+    view: &dyn CollectionView,
+    offset: usize,
+    limit: usize,
+    with_vectors: bool,
+) -> Result<Vec<StoredRecord>, IndexError> {
+    let mut found = Vec::with_capacity(limit);
+    view.each(offset, with_vectors, &mut |stored| {
+        found.push(stored);
+        if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(found)
 }
 
 fn answer(state: &AppState, name: &str, written: WriteReport) -> Result<HttpResponse, Problem> {
@@ -326,19 +343,18 @@ fn bad_query(error: &actix_web::Error) -> Problem {
     Problem::new(ProblemKind::Malformed, format!("query string: {error}"))
 }
 
-/// A record as it goes over the wire.
+/// A record as it goes over the wire, with its vectors if it comes with any.
 pub(super) fn on_wire<'a>(
     record: &'a Record,
-    entry: Entry<'a>,
+    vectors: &'a [JointVector],
     spaces: &'a [Space],
-    with_vectors: bool,
-) -> Result<RecordBody<'a>, Problem> {
-    let in_space = |(at, space): (usize, &'a Space)| {
-        let values = entry.vector(at).map_err(EngineError::from)?.into_vec();
-        Ok(VectorOut { space: space.fingerprint, name: &space.name, values })
+) -> RecordBody<'a> {
+    let in_space = |(space, vector): (&'a Space, &'a JointVector)| VectorOut {
+        space: space.fingerprint,
+        name: &space.name,
+        values: vector.as_slice(),
     };
-    let vectors = spaces.iter().enumerate().filter(|_| with_vectors).map(in_space);
-    Ok(RecordBody {
+    RecordBody {
         id: &record.id,
         description: &record.description,
         organism: record.organism.as_deref(),
@@ -349,8 +365,8 @@ pub(super) fn on_wire<'a>(
         text: record.text.as_deref(),
         source: record.source.as_deref(),
         fields: &record.fields,
-        vectors: vectors.collect::<Result<_, Problem>>()?,
-    })
+        vectors: spaces.iter().zip(vectors).map(in_space).collect(),
+    }
 }
 
 impl From<NewRecordBody> for NewRecord {

@@ -3,6 +3,7 @@
 //! At most a few chunks wait in memory. A caller that takes nothing for half a minute is let go of.
 
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::poll_fn;
 use protext_engine::EngineError;
-use protext_index::{Record, View};
+use protext_index::{CollectionView, Record};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{Sender, channel};
@@ -28,7 +29,7 @@ const FASTA_WIDTH: usize = 60;
 
 /// Every record from `from` (the number to pass over, and whether vectors are wanted), in the form asked for.
 pub(super) fn records(
-    view: Arc<View>,
+    view: Arc<dyn CollectionView>,
     form: Form,
     from: (usize, bool),
     permit: OwnedSemaphorePermit,
@@ -37,7 +38,7 @@ pub(super) fn records(
     let handle = Handle::current();
     drop(web::block(move || {
         let _permit = permit;
-        if let Err(problem) = write_all(&view, form, from, |chunk| send(&handle, &to_caller, chunk)) {
+        if let Err(problem) = write_all(&*view, form, from, |chunk| send(&handle, &to_caller, chunk)) {
             // The status is already sent: all that can be done is to end early.
             tracing::error!(%problem, "a streamed answer broke off");
         }
@@ -51,28 +52,31 @@ fn send(handle: &Handle, to_caller: &Sender<Bytes>, chunk: Vec<u8>) -> bool {
 }
 
 fn write_all(
-    view: &View,
+    view: &dyn CollectionView,
     form: Form,
     (offset, with_vectors): (usize, bool),
     mut send: impl FnMut(Vec<u8>) -> bool,
 ) -> Result<(), Problem> {
     let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
-    for entry in view.entries().skip(offset) {
-        let record = entry.record().map_err(EngineError::from)?;
+    let with_vectors = with_vectors && form != Form::Fasta;
+    let mut is_taken = true;
+    let read = view.each(offset, with_vectors, &mut |stored| {
         match form {
-            Form::Fasta => write_fasta(&mut chunk, &record),
+            Form::Fasta => write_fasta(&mut chunk, &stored.record),
             _ => {
-                let record = on_wire(&record, entry, view.spaces(), with_vectors)?;
+                let record = on_wire(&stored.record, &stored.vectors, view.spaces());
                 // Records are strings and finite numbers, and memory takes what is written.
                 let _ = serde_json::to_writer(&mut chunk, &record);
                 chunk.push(b'\n');
             }
         }
-        if chunk.len() >= CHUNK_BYTES && !send(std::mem::take(&mut chunk)) {
-            return Ok(());
+        if chunk.len() >= CHUNK_BYTES {
+            is_taken = send(std::mem::take(&mut chunk));
         }
-    }
-    if !chunk.is_empty() {
+        if is_taken { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    read.map_err(EngineError::from)?;
+    if is_taken && !chunk.is_empty() {
         send(chunk);
     }
     Ok(())

@@ -10,12 +10,12 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use protext_core::Modality;
 use protext_engine::annotate::{AnnotateAnswer, AnnotateRequest, annotate};
-use protext_engine::{Engine, Limits, OpenCollection};
-use protext_index::{OpenOptions, Store};
+use protext_engine::{Engine, Limits};
 
 use super::pair_rows::DEFAULT_TEXT_ENCODER;
 use super::search::sequences;
 use crate::fault::UsageError;
+use crate::qdrant;
 use crate::shipped::Shipped;
 use crate::wiring::{self, ModelArgs};
 
@@ -98,7 +98,7 @@ fn engine(args: &Args) -> anyhow::Result<Engine> {
         return Err(UsageError(said).into());
     }
     let texts = match &args.index {
-        Some(folder) => OpenCollection::new(Store::read(folder, &OpenOptions::default())?),
+        Some(folder) => qdrant::open_to_read(folder)?,
         None => {
             let model = args.model.for_modality(Modality::Text, &args.text_encoder);
             Shipped::functions().open(registry.cache(), &wiring::start_embedder(&model, true)?)?

@@ -11,16 +11,18 @@ use protext_engine::records::free_fields;
 use protext_engine::{EmbeddedRecord, Embedder, Target};
 use protext_index::store::verify_logs;
 use protext_index::{
-    Collection, CollectionBuilder, HnswParams, IndexKind, OpenOptions, Record, Store, Taxonomy, inspect,
-    verify,
+    Collection, CollectionBuilder, CollectionInfo, CollectionView as _, HnswParams, IndexKind, OpenOptions,
+    Record, Store, Taxonomy, inspect, verify,
 };
+use protext_qdrant::{QdrantAddress, QdrantBuild};
 
 use super::embed::{FailedFile, RecordArgs, embed_file, output_space};
 use super::index_write::{self, AddArgs, DeleteArgs, ExportArgs};
 use super::pair_rows::DEFAULT_TEXT_ENCODER;
 use crate::fault::UsageError;
+use crate::qdrant::QdrantLayout;
 use crate::wiring::{self, ModelArgs};
-use crate::{interrupt, progress};
+use crate::{interrupt, progress, qdrant};
 
 #[derive(Subcommand)]
 pub(crate) enum Args {
@@ -73,8 +75,8 @@ pub(crate) enum Args {
 pub(crate) struct BuildArgs {
     /// FASTA, TSV, CSV, JSON lines or Parquet, plain or gzip; - for standard input.
     input: PathBuf,
-    /// The collection's folder; one that is there is replaced in one step.
-    #[arg(short, long, value_name = "FOLDER")]
+    /// The collection's folder, or its address in Qdrant (qdrant://host:6333/name); one that is there is replaced in one step.
+    #[arg(short, long, alias = "index", value_name = "FOLDER")]
     output: PathBuf,
     /// What the records are: proteins are embedded by sequence, texts and genes by their text.
     #[arg(long, default_value = "proteins")]
@@ -98,6 +100,8 @@ pub(crate) struct BuildArgs {
     /// The NCBI taxonomy, for filters such as `taxon under 7711`: nodes.dmp of the taxdump archive, plain or gzip.
     #[arg(long, value_name = "FILE")]
     taxonomy: Option<PathBuf>,
+    #[command(flatten)]
+    qdrant: QdrantLayout,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -137,6 +141,9 @@ fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
             ..HnswParams::default()
         }),
     };
+    if let Some(address) = qdrant::address(&args.output)? {
+        return build_in_qdrant(args, &address, &embedder, taxonomy);
+    }
     let mut failed =
         FailedFile::new(args.records.failed.clone().unwrap_or(args.output.with_extension("failed.tsv")));
     let plan = CollectionPlan { target: args.target, kind, taxonomy };
@@ -146,6 +153,43 @@ fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     failed.finish()?;
     let (n, target, space) = (collection.len(), args.target, collection.space());
     eprintln!("{}: {n} {target} in {space}", args.output.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Embeds the input into a collection on a server, record by record, and puts it in place of what has its name.
+fn build_in_qdrant(
+    args: &BuildArgs,
+    address: &QdrantAddress,
+    embedder: &Embedder,
+    taxonomy: Option<Taxonomy>,
+) -> anyhow::Result<ExitCode> {
+    if args.kind != KindArg::Auto {
+        return Err(UsageError(
+            "--kind is for collections in folders; a server has its own index".to_owned(),
+        )
+        .into());
+    }
+    output_space(embedder, true)?;
+    let spaces: Vec<_> = embedder.joint_spaces().cloned().collect();
+    let metadata = args.target.metadata(embedder.encoder().id());
+    let settings = args.qdrant.settings()?;
+    let mut build = QdrantBuild::begin(address, &settings, &spaces, metadata, taxonomy)?;
+    let name = format!("{}.failed.tsv", address.name()?);
+    let mut failed = FailedFile::new(args.records.failed.clone().unwrap_or(name.into()));
+    let records = &RecordArgs { keep_all: true, ..args.records.clone() };
+    let settings = records.settings(embedder.encoder().modality(), false, true);
+    let source = args.input.file_name().map(|name| name.to_string_lossy().into_owned());
+    embed_file(embedder, &args.input, records, &settings, interrupt::flag()?, |outcome| match outcome {
+        Ok(embedded) => {
+            let (record, vectors) = record_of(embedded, source.as_deref());
+            Ok(build.push(record, vectors)?)
+        }
+        Err(failure) => failed.keep_or_fail(failure, records.keep_going),
+    })?;
+    let n = build.finish()?;
+    failed.finish()?;
+    let (target, space) = (args.target, &spaces[0]);
+    eprintln!("{address}: {n} {target} in {space}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -216,7 +260,17 @@ pub(crate) fn record_of(embedded: EmbeddedRecord, source: Option<&str>) -> (Reco
     (record, joint)
 }
 
+/// Without writes since the snapshot this takes no time; with some they must be read to be counted.
+fn info_of_folder(folder: &Path) -> anyhow::Result<CollectionInfo> {
+    let info = inspect(folder)?;
+    if verify_logs(folder)?.iter().any(|log| log.n_entries > 0 || log.problem.is_some()) {
+        return Ok(Store::read(folder, &OpenOptions::default())?.info());
+    }
+    Ok(info)
+}
+
 fn verify_folder(folder: &Path) -> anyhow::Result<ExitCode> {
+    qdrant::ensure_folder(folder, "`verify`")?;
     let report = verify(folder)?;
     for file in &report.files {
         let state = file.problem.as_deref().unwrap_or("ok");
@@ -237,11 +291,10 @@ fn verify_folder(folder: &Path) -> anyhow::Result<ExitCode> {
 }
 
 fn info(folder: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    // Without writes since the snapshot this takes no time; with some they must be read to be counted.
-    let mut info = inspect(folder)?;
-    if verify_logs(folder)?.iter().any(|log| log.n_entries > 0 || log.problem.is_some()) {
-        info = Store::read(folder, &OpenOptions::default())?.info();
-    }
+    let info = match qdrant::address(folder)? {
+        Some(address) => qdrant::open(&address)?.view().info(),
+        None => info_of_folder(folder)?,
+    };
     if json {
         println!("{}", serde_json::to_string_pretty(&info)?);
     } else {

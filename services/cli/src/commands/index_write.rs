@@ -4,18 +4,21 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use protext_engine::Target;
 use protext_engine::output::{OutputOptions, OutputRow, VectorMetadata, create};
 use protext_index::store::verify_logs;
-use protext_index::{OpenOptions, Store, StoreOptions, Upsert, View, WriteReport};
+use protext_index::{
+    CollectionStore, CollectionView, OpenOptions, Store, StoreOptions, Upsert, View, WriteReport,
+};
 
 use super::embed::{FailedFile, RecordArgs, embed_file};
 use super::index::record_of;
 use crate::fault::UsageError;
 use crate::wiring::{self, ModelArgs};
-use crate::{interrupt, progress};
+use crate::{interrupt, progress, qdrant};
 
 /// Records of one write: each is there whole or not at all, and is acknowledged before the next.
 const BATCH_RECORDS: usize = 256;
@@ -61,15 +64,23 @@ pub(crate) struct ExportArgs {
     overwrite: bool,
 }
 
+/// A collection to write to, in a folder or on a server.
+fn open_writer(folder: &Path) -> anyhow::Result<Arc<dyn CollectionStore>> {
+    Ok(match qdrant::address(folder)? {
+        Some(address) => Arc::new(qdrant::open(&address)?),
+        None => Arc::new(open(folder)?),
+    })
+}
+
 /// Commands end soon after their writes, so they leave the rebuilding to `compact`.
 fn open(folder: &Path) -> anyhow::Result<Store> {
     Ok(Store::open_with(folder, StoreOptions { compact_after: None, ..StoreOptions::default() })?)
 }
 
 pub(crate) fn add(args: &AddArgs) -> anyhow::Result<ExitCode> {
-    let store = open(&args.folder)?;
-    let view = store.view();
-    let target = Target::of(view.base());
+    let store = open_writer(&args.folder)?;
+    let view = store.state();
+    let target = Target::said_in(&view.info().metadata);
     let mut model = args.model.clone();
     if let Some(encoder) = view.info().metadata.get("encoder") {
         model.encoder.clone_from(encoder);
@@ -81,10 +92,14 @@ pub(crate) fn add(args: &AddArgs) -> anyhow::Result<ExitCode> {
             UsageError(format!("{id} does not read {target}; name the encoder of the collection")).into()
         );
     }
-    ensure_same_spaces(&view, embedder.joint_spaces())?;
+    ensure_same_spaces(&*view, embedder.joint_spaces())?;
     let source = args.input.file_name().map(|name| name.to_string_lossy().into_owned());
     let records = RecordArgs { keep_all: true, ..args.records.clone() };
-    let failures = args.records.failed.clone().unwrap_or(args.folder.with_extension("failed.tsv"));
+    let beside = match qdrant::address(&args.folder)? {
+        Some(address) => format!("{}.failed.tsv", address.name()?).into(),
+        None => args.folder.with_extension("failed.tsv"),
+    };
+    let failures = args.records.failed.clone().unwrap_or(beside);
     let mut failed = FailedFile::new(failures);
     let settings = args.records.settings(embedder.encoder().modality(), false, true);
     let (mut batch, mut total) = (Vec::with_capacity(BATCH_RECORDS), WriteReport::default());
@@ -92,19 +107,23 @@ pub(crate) fn add(args: &AddArgs) -> anyhow::Result<ExitCode> {
         Ok(embedded) => {
             let (record, vectors) = record_of(embedded, source.as_deref());
             batch.push(Upsert { record, vectors });
-            if batch.len() == BATCH_RECORDS { write(&store, &mut batch, &mut total) } else { Ok(()) }
+            if batch.len() == BATCH_RECORDS { write(&*store, &mut batch, &mut total) } else { Ok(()) }
         }
         Err(failure) => failed.keep_or_fail(failure, args.records.keep_going),
     })?;
-    write(&store, &mut batch, &mut total)?;
+    write(&*store, &mut batch, &mut total)?;
     failed.finish()?;
-    let (folder, n) = (args.folder.display(), store.view().len());
+    let (folder, n) = (args.folder.display(), store.state().len());
     eprintln!("{folder}: {} {target} added, {} replaced; {n} now", total.n_inserted, total.n_replaced);
     Ok(ExitCode::SUCCESS)
 }
 
-fn write(store: &Store, batch: &mut Vec<Upsert>, total: &mut WriteReport) -> anyhow::Result<()> {
-    let report = store.upsert(std::mem::take(batch))?;
+fn write(
+    store: &dyn CollectionStore,
+    batch: &mut Vec<Upsert>,
+    total: &mut WriteReport,
+) -> anyhow::Result<()> {
+    let report = store.write(std::mem::take(batch))?;
     total.n_inserted += report.n_inserted;
     total.n_replaced += report.n_replaced;
     Ok(())
@@ -112,7 +131,7 @@ fn write(store: &Store, batch: &mut Vec<Upsert>, total: &mut WriteReport) -> any
 
 /// New records need a vector in every space of the collection, and no other.
 fn ensure_same_spaces<'a>(
-    view: &View,
+    view: &dyn CollectionView,
     joint: impl Iterator<Item = &'a protext_core::Space>,
 ) -> anyhow::Result<()> {
     let joint: Vec<_> = joint.collect();
@@ -140,13 +159,13 @@ pub(crate) fn delete(args: &DeleteArgs) -> anyhow::Result<ExitCode> {
             UsageError("name the records to delete, or a file of ids with --ids-from".to_owned()).into()
         );
     }
-    let store = open(&args.folder)?;
-    let report = store.delete(ids.iter().map(String::as_str))?;
+    let store = open_writer(&args.folder)?;
+    let report = store.remove(&ids.iter().map(String::as_str).collect::<Vec<_>>())?;
     for id in &report.unknown {
         eprintln!("no record has the id {id:?}");
     }
     let (folder, n_unknown) = (args.folder.display(), report.unknown.len());
-    eprintln!("{folder}: {} deleted, {n_unknown} not there; {} now", report.n_deleted, store.view().len());
+    eprintln!("{folder}: {} deleted, {n_unknown} not there; {} now", report.n_deleted, store.state().len());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -168,6 +187,7 @@ fn read_ids(path: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 pub(crate) fn compact(folder: &Path) -> anyhow::Result<ExitCode> {
+    qdrant::ensure_folder(folder, "`compact`")?;
     let store = open(folder)?;
     let bar = progress::count(store.view().len() as u64, "indexing");
     let report = store.compact(&mut |n_done| bar.set_position(n_done as u64))?;
@@ -179,6 +199,8 @@ pub(crate) fn compact(folder: &Path) -> anyhow::Result<ExitCode> {
 
 /// Copies a collection that no process writes to; a running store is copied by the process that has it.
 pub(crate) fn copy(from: &str, to: &str) -> anyhow::Result<ExitCode> {
+    qdrant::ensure_folder(Path::new(from), "`copy`")?;
+    qdrant::ensure_folder(Path::new(to), "`copy`")?;
     let report = protext_worker::copy_collection(from, to)?;
     if !report.is_sound() {
         let message = format!("the copy of {from} is damaged; run `protext index verify` on both");
@@ -199,6 +221,7 @@ pub(crate) fn tell_logs(folder: &Path) -> anyhow::Result<bool> {
 }
 
 pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
+    qdrant::ensure_folder(&args.folder, "`export`")?;
     let view = Store::read(&args.folder, &OpenOptions::default())?;
     let is_fasta = args.output.extension().is_some_and(|ending| ending == "fasta" || ending == "fa");
     let n_written = if is_fasta { export_fasta(&view, args)? } else { export_vectors(&view, args)? };

@@ -12,10 +12,11 @@ use protext_engine::input::{InputOptions, Source, open};
 use protext_engine::m8::{M8_COLUMNS, m8_lines};
 use protext_engine::search::{Query, SearchAnswer, SearchRequest, search};
 use protext_engine::{Engine, Limits, OpenCollection, Target};
-use protext_index::{Filter, Keywords, OpenOptions, Store};
+use protext_index::{Filter, Keywords};
 
 use super::pair_rows::DEFAULT_TEXT_ENCODER;
 use crate::fault::UsageError;
+use crate::qdrant;
 use crate::wiring::{self, ModelArgs};
 
 #[derive(clap::Args)]
@@ -51,7 +52,7 @@ pub(crate) struct Args {
     /// Text encoder, for --text.
     #[arg(long, value_name = "ID", default_value = DEFAULT_TEXT_ENCODER)]
     text_encoder: String,
-    /// A collection's folder; may be given several times.
+    /// A collection's folder, or its address in Qdrant (qdrant://host:6333/name); may be given several times.
     #[arg(long, value_name = "FOLDER", required = true)]
     index: Vec<PathBuf>,
     /// What to search, when several collections are open: proteins, texts or genes.
@@ -157,15 +158,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Opens collections under the names of their folders.
+/// Opens collections under the names of their folders, or under their own where they lie on a server.
 pub(crate) fn open_collections(folders: &[PathBuf]) -> anyhow::Result<BTreeMap<String, OpenCollection>> {
     let mut open = BTreeMap::new();
     for folder in folders {
-        let name = folder.file_stem().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
-        if open
-            .insert(name.clone(), OpenCollection::new(Store::read(folder, &OpenOptions::default())?))
-            .is_some()
-        {
+        let name = qdrant::name_of(folder)?;
+        if open.insert(name.clone(), qdrant::open_to_read(folder)?).is_some() {
             return Err(
                 UsageError(format!("two of the collections are called {name:?}; rename one folder")).into()
             );

@@ -15,12 +15,15 @@ use protext_core::Modality;
 use protext_engine::library::Library;
 use protext_engine::recall::RecallMonitor;
 use protext_engine::{Embedder, Engine, OpenCollection};
-use protext_index::{OpenOptions, SnapshotError, Store, StoreError, StoreOptions, View};
+use protext_index::{
+    CollectionHost, CollectionView, OpenOptions, SnapshotError, Store, StoreError, StoreOptions,
+};
 use protext_registry::Registry;
 use protext_worker::{JobService, Jobs, LoadedModels, Way};
 
 use super::perturb;
 use crate::fault::{self, UsageError};
+use crate::qdrant;
 use crate::settings::ServeSettings;
 use crate::wiring::{self, ModelArgs};
 
@@ -37,7 +40,7 @@ pub(crate) struct Args {
     /// Address; port 0 takes a free one and prints it.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// A collection to serve; may be given several times.
+    /// A collection to serve, by its folder or its address in Qdrant; may be given several times.
     #[arg(long, value_name = "NAME=FOLDER", value_parser = name_and_folder)]
     collection: Vec<(String, PathBuf)>,
     /// Protein encoder.
@@ -58,6 +61,9 @@ pub(crate) struct Args {
     /// Folder for collections that are made over HTTP, and for snapshots.
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// Qdrant server (qdrant://host:6333) whose collections are served, and in which new ones are made.
+    #[arg(long, value_name = "ADDRESS")]
+    index: Option<String>,
     /// Folder where batch jobs are kept; `none` for no jobs. By default in the data folder, else beside the user's data.
     #[arg(long, value_name = "FOLDER")]
     jobs: Option<String>,
@@ -98,6 +104,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     settings.text_encoder = args.text_encoder.or(settings.text_encoder);
     settings.collections.extend(args.collection);
     settings.data = args.data.or(settings.data);
+    settings.index = args.index.or(settings.index);
     settings.jobs = args.jobs.or(settings.jobs);
     settings.read_only |= args.read_only;
     settings.keys = args.keys.or(settings.keys);
@@ -114,6 +121,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// For writing, unless that is not wanted or the disk takes no writes.
 fn open_collection(folder: &Path, read_only: bool) -> anyhow::Result<OpenCollection> {
+    if let Some(address) = qdrant::address(folder)? {
+        return Ok(OpenCollection::elsewhere(Arc::new(qdrant::open(&address)?), read_only));
+    }
     if !read_only {
         match Store::open_with(folder, StoreOptions::default()) {
             Ok(store) => return Ok(OpenCollection::live(store)),
@@ -142,6 +152,7 @@ pub(crate) fn serve(
 ) -> anyhow::Result<ExitCode> {
     let mut info = AppInfo { access: access(settings)?, ..AppInfo::default() };
     info.library = open_library(settings, &mut collections)?;
+    info.host = open_server(settings, &mut collections)?;
     info.audit = audit(settings, info.library.as_ref())?;
     let registry = wiring::registry()?;
     let runtime = wiring::load_runtime(registry.cache(), settings.device)?;
@@ -159,7 +170,7 @@ pub(crate) fn serve(
         info.encoders.push(encoder_info(&registry, settings, &embedder)?);
         embedders.push(embedder);
     }
-    collections.iter().try_for_each(|(name, open)| ensure_reachable(&embedders, name, &open.view()))?;
+    collections.iter().try_for_each(|(name, open)| ensure_reachable(&embedders, name, &*open.view()))?;
     let mut engine =
         Engine::new(embedders, collections, settings.limits()).with_perturbation(perturb::shipped()?);
     if settings.recall_sample > 0.0 {
@@ -230,6 +241,24 @@ fn audit(settings: &ServeSettings, library: Option<&Library>) -> anyhow::Result<
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
     Audit::to_file(&path).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The collections of the setting `index`, beside those of the settings and the data folder, and the server for new ones.
+fn open_server(
+    settings: &ServeSettings,
+    collections: &mut BTreeMap<String, OpenCollection>,
+) -> anyhow::Result<Option<Arc<dyn CollectionHost>>> {
+    let Some(address) = &settings.index else { return Ok(None) };
+    let (server, own) = qdrant::open_server(address, settings.qdrant, settings.read_only)?;
+    for (name, open) in own {
+        if collections.insert(name.clone(), open).is_some() {
+            let message = format!(
+                "collection {name:?} is both here and on the server of the setting index; rename one"
+            );
+            return Err(UsageError(message).into());
+        }
+    }
+    Ok((!settings.read_only).then(|| Arc::new(server) as Arc<dyn CollectionHost>))
 }
 
 /// The service's own collections, beside those of the settings.
@@ -306,7 +335,7 @@ fn default_jobs(settings: &ServeSettings, has_data: bool) -> anyhow::Result<Stri
 }
 
 /// A collection that no loaded encoder has a way to is a mistake, unless none has a projection at all.
-fn ensure_reachable(embedders: &[Embedder], name: &str, view: &View) -> anyhow::Result<()> {
+fn ensure_reachable(embedders: &[Embedder], name: &str, view: &dyn CollectionView) -> anyhow::Result<()> {
     let mut spaces = embedders.iter().flat_map(Embedder::joint_spaces).peekable();
     let Some(&main) = spaces.peek() else {
         tracing::warn!(

@@ -57,7 +57,16 @@ fn work(args: &Args, models: &CachedModels, watch: &Watch) -> anyhow::Result<()>
 
 #[cfg(feature = "nats")]
 fn work_on_queue(queue: &str, once: bool, models: &CachedModels, watch: &Watch) -> anyhow::Result<()> {
-    let queue = protext_worker::NatsQueue::connect(queue)?;
+    let connected = if once {
+        protext_worker::NatsQueue::connect(queue)
+    } else {
+        protext_worker::NatsQueue::connect_when_there(queue, watch)
+    };
+    let queue = match connected {
+        // Asked to stop while it waited: it has left nothing undone.
+        Err(_) if watch.stop.load(Ordering::Relaxed) => return Ok(()),
+        connected => connected?,
+    };
     eprintln!("working on shards of the queue");
     Ok(queue.work(models, watch, once)?)
 }

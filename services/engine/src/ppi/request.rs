@@ -76,10 +76,13 @@ pub async fn predict(
             instead: "another encoder for which one ships, or train one (protext train head --task pair)",
         },
     ))?;
-    let mut sequences = Vec::with_capacity(request.proteins.len());
-    for (at, protein) in request.proteins.iter().enumerate() {
-        sequences.push(sequence_of(engine, protein).map_err(|error| (Some(at), error))?);
-    }
+    // Records may have to be fetched from a disk or a server.
+    let (with_records, proteins) = (Arc::clone(engine), request.proteins.clone());
+    let found = tokio::task::spawn_blocking(move || {
+        let sequence = |(at, protein)| sequence_of(&with_records, protein).map_err(|error| (Some(at), error));
+        proteins.iter().enumerate().map(sequence).collect::<Result<Vec<_>, _>>()
+    });
+    let sequences = found.await.map_err(|_| (None, EngineError::WorkerLost))??;
     ensure_different(&request, &sequences)?;
     let encoded = encode_all(engine, &sequences).await?;
     let engine = Arc::clone(engine);
@@ -129,9 +132,9 @@ fn sequence_of(engine: &Engine, protein: &ProteinInput) -> Result<ProteinSequenc
     let mut is_known = false;
     for open in engine.collections().values() {
         let view = open.view();
-        let Some(entry) = view.get(&id)? else { continue };
+        let Some(found) = view.get(&id)? else { continue };
         is_known = true;
-        if let Some(sequence) = &entry.record()?.sequence {
+        if let Some(sequence) = &found.record.sequence {
             return Ok(ProteinSequence::parse(sequence, engine.residue_policy())?.0);
         }
     }

@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use protext_index::store::Entry;
-use protext_index::{IndexError, KeywordHit, Record, ViewHit};
+use protext_index::{Record, StoredRecord, ViewHit, WordHit};
 
 /// What is added to a rank. Source: Cormack, Clarke and Buettcher 2009, doi:10.1145/1571941.1572114, where 60 was
 /// fixed in a pilot and near the best.
@@ -36,21 +35,21 @@ impl From<ViewHit> for Ranked {
 }
 
 /// The answer to keywords alone.
-pub(super) fn by_words(found: &[KeywordHit<'_>]) -> Result<Vec<Ranked>, IndexError> {
-    let ranked = |hit: &KeywordHit<'_>| {
-        let (record, keyword_score) = (hit.entry.record()?, Some(hit.score as f32));
-        Ok(Ranked { record, cosine: None, keyword_score, fused_score: None })
+pub(super) fn by_words(found: Vec<WordHit>) -> Vec<Ranked> {
+    let ranked = |hit: WordHit| {
+        let (record, keyword_score) = (hit.stored.record, Some(hit.score as f32));
+        Ranked { record, cosine: None, keyword_score, fused_score: None }
     };
-    found.iter().map(ranked).collect()
+    found.into_iter().map(ranked).collect()
 }
 
 /// Fuses both rankings, best first. Records with the same sum stay in the order of their cosines. `cosine` gives that
 /// of a record which only the words found.
 pub(super) fn fused(
     by_vector: Vec<ViewHit>,
-    by_words: &[KeywordHit<'_>],
-    cosine: &dyn Fn(&Entry<'_>) -> Result<f32, IndexError>,
-) -> Result<Vec<Ranked>, IndexError> {
+    by_words: Vec<WordHit>,
+    cosine: &dyn Fn(&StoredRecord) -> f32,
+) -> Vec<Ranked> {
     let share = |rank: usize| 1.0 / (RANK_OFFSET + rank as f32);
     let mut all: Vec<Ranked> = by_vector.into_iter().map(Ranked::from).collect();
     for (index, ranked) in all.iter_mut().enumerate() {
@@ -58,8 +57,8 @@ pub(super) fn fused(
     }
     let known: HashMap<String, usize> =
         all.iter().enumerate().map(|(at, ranked)| (ranked.record.id.clone(), at)).collect();
-    for (index, hit) in by_words.iter().enumerate() {
-        let record = hit.entry.record()?;
+    for (index, hit) in by_words.into_iter().enumerate() {
+        let record = Arc::clone(&hit.stored.record);
         let (share, keyword_score) = (share(index + 1), Some(hit.score as f32));
         match known.get(&record.id) {
             Some(&at) => {
@@ -67,7 +66,7 @@ pub(super) fn fused(
                 all[at].fused_score = all[at].fused_score.map(|other| other + share);
             }
             None => {
-                let cosine = Some(cosine(&hit.entry)?);
+                let cosine = Some(cosine(&hit.stored));
                 all.push(Ranked { record, cosine, keyword_score, fused_score: Some(share) });
             }
         }
@@ -79,5 +78,5 @@ pub(super) fn fused(
             .then(of(other.cosine).total_cmp(&of(one.cosine)))
     };
     all.sort_by(order);
-    Ok(all)
+    all
 }

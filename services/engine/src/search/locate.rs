@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use protext_core::{Encoded, JointVector, LongReport, Modality, ResidueNotes, Space, VectorError};
-use protext_index::{IndexError, View};
+use protext_index::{CollectionView, IndexError, StoredRecord};
 
 use crate::collections::OpenCollection;
 use crate::engine::Engine;
@@ -39,7 +39,7 @@ pub(crate) struct Located {
 #[derive(Clone, Copy)]
 pub(crate) struct Searched<'a> {
     pub(crate) name: &'a str,
-    pub(crate) view: &'a Arc<View>,
+    pub(crate) view: &'a Arc<dyn CollectionView>,
 }
 
 /// In the first space that the query's encoder leads to and the collection has vectors in.
@@ -68,8 +68,7 @@ pub(crate) fn locate_encoded(
 
 /// A record as the query, by its id.
 pub(crate) fn locate_id(engine: &Engine, searched: Searched<'_>, id: &str) -> Result<Located, EngineError> {
-    let known = |view: &View| Ok(view.get(id)?.map(|_| id.to_owned()));
-    let found = find(engine, searched, &|_| true, &known)?;
+    let found = find(engine, searched, &|_| true, &|view| view.get(id))?;
     let missing = || EngineError::UnknownRecord { collection: searched.name.to_owned(), id: id.to_owned() };
     locate_record(searched, found.ok_or_else(missing)?)
 }
@@ -80,10 +79,7 @@ pub(crate) fn locate_gene(
     searched: Searched<'_>,
     symbol: &str,
 ) -> Result<Located, EngineError> {
-    let first = |view: &View| match view.first_of_gene(symbol.trim())? {
-        Some(entry) => Ok(Some(entry.record()?.id.clone())),
-        None => Ok(None),
-    };
+    let first = |view: &dyn CollectionView| view.first_of_gene(symbol.trim());
     let found = match find(engine, searched, &|open| open.target == Target::Genes, &first)? {
         None => find(engine, searched, &|_| true, &first)?,
         found => found,
@@ -108,31 +104,31 @@ pub(crate) fn locate_vector(searched: Searched<'_>, values: &[f32]) -> Result<Lo
     })
 }
 
-/// A collection and the id of the record in it that is asked with.
-type Found = (Arc<View>, String);
+/// A collection and the record in it that is asked with.
+type Found = (Arc<dyn CollectionView>, StoredRecord);
 
 /// The record, first in the searched collection, then in the others that may be asked, in the order of their names.
 fn find(
     engine: &Engine,
     searched: Searched<'_>,
     may_ask: &dyn Fn(&OpenCollection) -> bool,
-    id_in: &dyn Fn(&View) -> Result<Option<String>, IndexError>,
+    record_in: &dyn Fn(&dyn CollectionView) -> Result<Option<StoredRecord>, IndexError>,
 ) -> Result<Option<Found>, IndexError> {
     let collections = engine.collections();
     let others = collections.values().filter(|open| may_ask(open)).map(OpenCollection::view);
     let mut all = std::iter::once(Arc::clone(searched.view)).chain(others);
-    all.find_map(|view| id_in(&view).map(|id| id.map(|id| (view, id))).transpose()).transpose()
+    all.find_map(|view| record_in(&*view).map(|found| found.map(|record| (view, record))).transpose())
+        .transpose()
 }
 
-fn locate_record(searched: Searched<'_>, (source, id): Found) -> Result<Located, EngineError> {
+fn locate_record(searched: Searched<'_>, (source, found): Found) -> Result<Located, EngineError> {
     let is_own = Arc::ptr_eq(&source, searched.view);
     // In the main space of the searched collection where the record has a vector there, else in another that both have.
     let space = searched.view.spaces().iter().find(|space| source.position_of(space).is_ok());
     let space = space.unwrap_or_else(|| searched.view.space());
-    let entry = source.get(&id)?.ok_or(IndexError::UnknownId { id })?;
-    let record = entry.record()?;
+    let StoredRecord { record, mut vectors } = found;
     Ok(Located {
-        vector: entry.vector(source.position_of(space)?)?,
+        vector: vectors.swap_remove(source.position_of(space)?),
         space: space.clone(),
         sequence: record.sequence.clone(),
         exclude: is_own.then(|| record.id.clone()),

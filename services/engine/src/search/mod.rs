@@ -13,8 +13,7 @@ use std::time::Instant;
 use protext_core::{
     EncoderInput, LongPolicy, LongReport, Modality, ProteinSequence, ResidueNotes, Space, Text,
 };
-use protext_index::store::Entry;
-use protext_index::{Filter, Keywords, Record, Selection, ViewSearch};
+use protext_index::{Chosen, Filter, Keywords, Record, StoredRecord, Wanted};
 use tracing::Instrument as _;
 
 use crate::SPANS;
@@ -148,7 +147,11 @@ struct Draft {
 pub async fn search(engine: &Arc<Engine>, request: SearchRequest) -> Result<SearchAnswer, EngineError> {
     // A wrong collection or filter is refused before any encoding is paid for.
     let (_, open) = engine.collection(request.collection.as_deref(), request.target)?;
-    request.filter.as_deref().map_or(Ok(()), |filter| open.view().ensure_selectable(filter))?;
+    if let Some(filter) = request.filter.clone() {
+        let view = open.view();
+        let looked = tokio::task::spawn_blocking(move || view.ensure_takes(&filter)).await;
+        looked.map_err(|_| EngineError::WorkerLost)??;
+    }
     let started = Instant::now();
     let encoded = match &request.query {
         Some(query) => encode(engine, query).await?,
@@ -246,10 +249,10 @@ fn look_up(
     let started = Instant::now();
     let (name, open) = engine.collection(request.collection.as_deref(), request.target)?;
     let view = open.view();
-    let selection = request.filter.as_deref().map(|filter| view.select_where(filter)).transpose()?;
+    let chosen = request.filter.as_deref().map(|filter| view.choose(filter)).transpose()?;
     let searched = Searched { name: &name, view: &view };
     let located = request.query.as_ref().map(|query| locate(engine, searched, query, encoded)).transpose()?;
-    let ranked = rank(engine, searched, request, located.as_ref(), selection.as_ref())?;
+    let ranked = rank(engine, searched, request, located.as_ref(), chosen.as_ref())?;
     let calibration = located.as_ref().and_then(|located| engine.homology(&located.space));
     let homology = |cosine: f32| {
         calibration.map(|known| HitHomology {
@@ -279,7 +282,7 @@ fn look_up(
         exact: request.exact || is_exact,
         space: located.as_ref().map(|located| located.space.clone()),
         n_records: view.len(),
-        n_allowed: selection.as_ref().map(Selection::count),
+        n_allowed: chosen.as_ref().map(Chosen::count),
         encode_ms,
         search_ms: milliseconds_since(started),
         rerank_ms: 0.0,
@@ -297,23 +300,23 @@ fn rank(
     searched: Searched<'_>,
     request: &SearchRequest,
     located: Option<&Located>,
-    within: Option<&Selection>,
+    within: Option<&Chosen>,
 ) -> Result<Vec<Ranked>, EngineError> {
     let view = searched.view;
     // The record that asks may be among its own hits, so one more is looked for.
     let is_record = located.is_some_and(|located| located.exclude.is_some());
     let n_wanted = request.k.max(request.rerank).saturating_add(usize::from(is_record));
     let of_words = |n: usize| {
-        let found = |keywords| view.search_keywords(keywords, n, within);
+        let found = |keywords| view.find_words(keywords, n, within);
         request.keywords.as_ref().map(found).transpose()
     };
     let Some(located) = located else {
         let found = of_words(n_wanted)?.ok_or(EngineError::NothingAsked)?;
-        return Ok(keywords::by_words(&found)?);
+        return Ok(keywords::by_words(found));
     };
     let n = if request.keywords.is_some() { n_wanted.max(MIN_FUSED) } else { n_wanted };
-    let search = ViewSearch { exact: request.exact, within, ..ViewSearch::new(n) };
-    let found = view.search(&located.space, &located.vector, &search)?;
+    let wanted = Wanted { exact: request.exact, within, ..Wanted::new(n) };
+    let found = view.find(&located.space, &located.vector, &wanted)?;
     let Some(words) = of_words(n)? else {
         if let Some(monitor) = engine.recall().filter(|_| !request.exact && within.is_none()) {
             monitor.consider(searched.name, view, located, &found);
@@ -321,8 +324,8 @@ fn rank(
         return Ok(found.into_iter().map(Ranked::from).collect());
     };
     let space = view.position_of(&located.space)?;
-    let cosine = |entry: &Entry<'_>| Ok(entry.vector(space)?.cosine(&located.vector));
-    Ok(keywords::fused(found, &words, &cosine)?)
+    let cosine = |stored: &StoredRecord| stored.vectors[space].cosine(&located.vector);
+    Ok(keywords::fused(found, words, &cosine))
 }
 
 pub(crate) fn locate(

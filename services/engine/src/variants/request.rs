@@ -165,8 +165,8 @@ fn residues_of(engine: &Engine, source: &MutantSource) -> Result<String, Variant
     };
     for open in engine.collections().values() {
         let view = open.view();
-        if let Some(entry) = view.get(id).map_err(EngineError::from)? {
-            let sequence = entry.record().map_err(EngineError::from)?.sequence.clone();
+        if let Some(found) = view.get(id).map_err(EngineError::from)? {
+            let sequence = found.record.sequence.clone();
             return sequence.ok_or_else(|| VariantError::NoSequence { id: id.clone() });
         }
     }

@@ -3,6 +3,8 @@
 //! Names are relative, with `/` between parts. What is put appears whole or not at all, and is on the device when the call
 //! returns. Callers are the planner, the workers and the commit; all calls block.
 
+#[cfg(feature = "object-store")]
+mod cloud;
 pub(crate) mod local;
 #[cfg(feature = "object-store")]
 mod objects;

@@ -1,4 +1,4 @@
-//! An object store: S3, or what speaks its language. Credentials come from the usual `AWS_*` variables.
+//! An object store: S3 and what speaks its language, Google Cloud Storage, or Azure Blob Storage (see `cloud.rs`).
 //!
 //! Puts are atomic there; a name is given once by a conditional put. Brief failures are tried again by the client. Calls
 //! block on a runtime of this module's own, so they must not come from async threads.
@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use object_store::aws::AmazonS3Builder;
 use object_store::path::Path as Key;
 use object_store::{
     Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, RetryConfig, WriteMultipart,
@@ -17,6 +16,7 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt as _;
 use tokio::runtime::Runtime;
 
+use super::cloud::{Bucket, Refusal};
 use super::local::failed;
 use super::{Claim, Listed, Store};
 use crate::error::{StoreError, StoreFault};
@@ -44,26 +44,17 @@ fn runtime() -> &'static Runtime {
 }
 
 impl Objects {
-    /// Opens `s3://bucket/prefix`. Nothing is asked of the store yet.
+    /// Opens a prefix of a bucket. Nothing is asked of the store yet.
     pub(crate) fn open(address: &str) -> Result<Self, StoreError> {
         // A library behind us may have chosen a provider already; either does.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let refused = |source: Box<dyn std::error::Error + Send + Sync>| StoreError {
-            action: "open",
-            place: address.to_owned(),
-            fault: StoreFault::Other,
-            source,
-        };
-        let rest = address.strip_prefix("s3://").ok_or_else(|| refused("only s3:// is known here".into()))?;
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let retry = RetryConfig { retry_timeout: PATIENCE, max_retries: 20, ..RetryConfig::default() };
-        let builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
-        let store = builder.build().map_err(|error| refused(Box::new(error)))?;
-        Ok(Self {
-            address: address.trim_end_matches('/').to_owned(),
-            store: Arc::new(store),
-            prefix: prefix.trim_matches('/').to_owned(),
-        })
+        let opened = Bucket::parse(address).and_then(|bucket| Ok((bucket.open(retry)?, bucket.prefix)));
+        let (store, prefix) = opened.map_err(|Refusal { fault, source }| {
+            let place = address.to_owned();
+            StoreError { action: "open", place, fault, source }
+        })?;
+        Ok(Self { address: address.trim_end_matches('/').to_owned(), store, prefix: prefix.to_owned() })
     }
 
     fn key(&self, name: &str) -> Key {

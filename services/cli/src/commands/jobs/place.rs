@@ -10,7 +10,7 @@ use super::api::Api;
 /// Which jobs are meant.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct PlaceArgs {
-    /// Where jobs are kept: a folder, or s3://bucket/prefix; by default a folder beside the user's data.
+    /// Where jobs are kept: a folder, or s3://bucket/prefix, gs://... or az://...; by default a folder beside the user's data.
     #[arg(long, value_name = "PLACE", env = "PROTEXT_JOBS")]
     jobs: Option<String>,
     /// A service whose jobs are meant instead, such as http://127.0.0.1:8080.

@@ -96,7 +96,7 @@ pub(crate) enum Task {
 
 #[derive(clap::Args)]
 pub(crate) struct JobArgs {
-    /// FASTA, TSV, CSV, JSON lines or Parquet, plain, gzip or zstd; objects (s3://bucket/name); - for standard input.
+    /// FASTA, TSV, CSV, JSON lines or Parquet, plain, gzip or zstd; objects (s3://bucket/name, gs://, az://); - for standard input.
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
     /// Where the results go: a file, a folder for a collection, or an object. In the job's own folder if unsaid.
