@@ -114,6 +114,7 @@ fn real_spec(ready: &ReadyModel, modality: Modality) -> EncoderSpec {
         id: manifest.id.clone(),
         modality,
         onnx: ready.onnx.clone(),
+        reference: None,
         weights_sha256: ready.files.weights_sha256.clone(),
         dim: manifest.dim,
         window: manifest.window,

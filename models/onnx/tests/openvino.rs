@@ -85,7 +85,7 @@ fn refuses_what_it_cannot_run(runtime: &OnnxRuntime, folder: &Path) {
         Ok(_) => panic!("it was opened"),
     };
     let fused = tiny(Dialect::OnnxRuntime, folder);
-    assert!(refused(fused.clone()).contains("cannot open"), "operators that it does not know");
+    assert!(refused(fused).contains("cannot open"), "operators that it does not know");
     let mut other = tiny(Dialect::Standard, folder);
     other.reference = Some(support::tiny_spec("tiny_esm", OTHER_CONFIG, &[1, 2], folder).onnx);
     assert!(refused(other).contains("golden inputs"), "another answer than the CPU's");
