@@ -1,6 +1,6 @@
 //! The ONNX Runtime library: fetched with pip as a pinned wheel, kept in the cache, found by path.
 //!
-//! There is a build for CPUs, one with OpenVINO and one for CUDA ([`pinned`]); what the last one needs of NVIDIA's is found
+//! There is a build for CPUs, one with OpenVINO and one for CUDA (`pinned.rs`); what the last one needs of NVIDIA's is found
 //! by [`cuda`]. Only shared libraries and notices are taken out; no Python code runs. What [`locate`] returns was
 //! checked for presence, format and architecture, so that loading fails only for reasons worth reading.
 
