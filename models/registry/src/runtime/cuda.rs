@@ -52,7 +52,10 @@ fn load(name: &str, folders: &[PathBuf]) -> Result<(), String> {
 fn open(path: &Path) -> Result<(), String> {
     // SAFETY: initializers of NVIDIA's libraries run, as the provider's own loading would make them.
     let opened = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
-    let library = opened.map_err(|error| error.to_string())?;
+    // The loader's reason names the library; the error above it does not.
+    let library = opened.map_err(|error| {
+        std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)
+    })?;
     std::mem::forget(library);
     Ok(())
 }
