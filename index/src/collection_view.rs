@@ -267,7 +267,7 @@ fn stored(entry: Entry<'_>, with_vectors: bool) -> Result<StoredRecord, IndexErr
     Ok(StoredRecord { record: entry.record()?, vectors })
 }
 
-fn selection<'a>(within: Option<&'a Chosen>) -> Result<Option<&'a Selection>, IndexError> {
+fn selection(within: Option<&Chosen>) -> Result<Option<&Selection>, IndexError> {
     within.map(Chosen::kept).transpose()
 }
 

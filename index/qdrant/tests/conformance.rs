@@ -41,7 +41,9 @@ fn embedded() -> Subject {
     let (spaces, folder) = (spaces(), tempfile::tempdir().unwrap());
     let mut builder = CollectionBuilder::new(spaces[0].clone(), IndexKind::Auto).unwrap();
     builder.add_space(spaces[1].clone()).unwrap();
-    metadata().into_iter().for_each(|(key, value)| drop(builder.set_metadata(key, value)));
+    for (key, value) in metadata() {
+        builder.set_metadata(key, value);
+    }
     builder.set_taxonomy(Taxonomy::read(NODES.as_bytes()).unwrap());
     for row in 0..N {
         let Upsert { record, vectors } = upsert(row, &spaces);

@@ -104,6 +104,9 @@ pub(crate) fn locate_vector(searched: Searched<'_>, values: &[f32]) -> Result<Lo
     })
 }
 
+/// Looks for a record in a collection.
+type RecordIn<'a> = dyn Fn(&dyn CollectionView) -> Result<Option<StoredRecord>, IndexError> + 'a;
+
 /// A collection and the record in it that is asked with.
 type Found = (Arc<dyn CollectionView>, StoredRecord);
 
@@ -112,7 +115,7 @@ fn find(
     engine: &Engine,
     searched: Searched<'_>,
     may_ask: &dyn Fn(&OpenCollection) -> bool,
-    record_in: &dyn Fn(&dyn CollectionView) -> Result<Option<StoredRecord>, IndexError>,
+    record_in: &RecordIn<'_>,
 ) -> Result<Option<Found>, IndexError> {
     let collections = engine.collections();
     let others = collections.values().filter(|open| may_ask(open)).map(OpenCollection::view);
