@@ -494,7 +494,10 @@ def main():
         sys.exit("nats-server is not installed; apt-get install nats-server")
     protext, records = os.path.abspath(args.protext), proteins(args.tables, args.records)
     figures = {
-        "command": "make jobs-chaos", "date": datetime.date.today().isoformat(), "seed": args.seed,
+        "command": "make jobs-chaos" + "".join(
+            f", with --{name} {getattr(args, name)}" for name in ("records", "kills", "seed") if getattr(args, name) != parser.get_default(name)
+        ),
+        "date": datetime.date.today().isoformat(), "seed": args.seed,
         "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f} at the start",
         "n_records": len(records), "n_residues": sum(len(sequence) for _, sequence in records), "longest": len(records[-1][1]),
     }
