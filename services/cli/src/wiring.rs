@@ -81,7 +81,11 @@ pub(crate) fn load_runtime(cache: &Cache, device: Device) -> anyhow::Result<Onnx
         Device::Openvino => RuntimeKind::Openvino,
         Device::Cuda => RuntimeKind::Cuda,
     };
-    let library = runtime::locate(cache, kind)?;
+    let located = runtime::locate(cache, kind);
+    let library = match any_will_do {
+        true => located?,
+        false => located.with_context(|| format!("device {device} was asked for"))?,
+    };
     if kind == RuntimeKind::Cuda
         && let Err(missing) = runtime::cuda::load_libraries()
     {
