@@ -72,7 +72,9 @@ for _ in $(seq 240); do
     if [ "$(field "job['shards']['n_done']")" -gt 0 ]; then break; fi
     sleep 0.5
 done
-killed=$("${compose[@]}" ps --quiet worker | head -1)
+# Not through `head`, which would break the pipe of a program that has more to say.
+killed=$("${compose[@]}" ps --quiet worker)
+killed=${killed%%$'\n'*}
 docker kill --signal KILL "$killed" > /dev/null
 echo "killed one of two workers after $(field "job['shards']['n_done']") of $(field "job['shards']['n']") shards"
 for _ in $(seq 180); do
