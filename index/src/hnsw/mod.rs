@@ -33,9 +33,11 @@ use codes::Codes;
 use graph::Graph;
 use walk::{CodeScores, FullScores, Scores, Scratch, search_filtered, search_layer, starts};
 
-/// What one link of a walk costs, in comparisons of a scan: it waits for memory where a scan streams.
-/// Source: measured at 50,000 x 128, m = 16, one thread: 3 to 5, with filters of 15% to 100%.
-const WALK_LINK_COST: usize = 4;
+/// What one link of a walk costs beside its comparison, in components of a scan: it waits for memory where a scan streams.
+/// Source: measured at 50,000 x 128, m = 16, one thread: 3 to 5 comparisons in all, with filters of 15% to 100%.
+const WALK_LINK_COMPONENTS: usize = 3 * MIN_WIDTH;
+/// Narrower vectors cost a scan about as much as these.
+const MIN_WIDTH: usize = 128;
 
 /// A walk under a filter gives up once it has cost this part of comparing with every allowed row: where a filter leaves
 /// nothing near the query, that is what the attempt costs on top.
@@ -166,17 +168,24 @@ impl HnswIndex {
         // Each of the ef kept rows is expanded, and among n rows it takes n / n_allowed steps to meet an allowed one.
         let n_steps = self.ef(params).saturating_mul(self.len()) / n_allowed.max(1);
         let n_links = n_steps.saturating_mul(self.params.m);
-        if params.exact || n_links.saturating_mul(WALK_LINK_COST) >= n_allowed {
+        if params.exact || self.scan_cost(n_links) >= n_allowed {
             return None;
         }
         // Rows that are not allowed lead the walk on, but all of them together cost less than the scan.
         let n_led_on = (self.len() - n_allowed).saturating_add(n_links);
-        if n_led_on.saturating_mul(WALK_LINK_COST) < n_allowed {
+        if self.scan_cost(n_led_on) < n_allowed {
             return Some(n_allowed);
         }
         // The estimate takes a filter to be independent of the query. Where it is not, the walk gives up here.
-        let budget = n_allowed / (WALK_LINK_COST * GIVE_UP_SHARE);
+        let width = self.space().dim.max(MIN_WIDTH);
+        let budget = n_allowed.saturating_mul(width) / (width + WALK_LINK_COMPONENTS) / GIVE_UP_SHARE;
         (n_links.saturating_mul(FILTER_SLACK) <= budget).then_some(budget)
+    }
+
+    /// Comparisons of a scan that cost as much as so many links of a walk.
+    fn scan_cost(&self, n_links: usize) -> usize {
+        let width = self.space().dim.max(MIN_WIDTH);
+        n_links.saturating_mul(width + WALK_LINK_COMPONENTS) / width
     }
 
     fn search_walking(
