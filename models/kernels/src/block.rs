@@ -1,0 +1,372 @@
+//! One block of a transformer: attention and a feed-forward part, each with its residual, normalized before (as in ESM-2) or after
+//! (as in BERT).
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use crate::attention::{AttentionScratch, Mixed, Projected, attend};
+use crate::isa::Isa;
+use crate::packed::PackedWeights;
+use crate::rows::{gelu, normalize, store_bf16, tile_row};
+use crate::shape::{BlockShape, BlockWeights, Pair, Rotary};
+use crate::tile::{Product, SIDE, STEP, TILE, Tiles, left_place};
+
+/// Most rows that go through the layers together: their operands stay in the second cache.
+const ROWS_TOGETHER: usize = 384;
+/// Most of the feed-forward width that is computed at once, for the same reason.
+const SLICE: usize = 512;
+/// Room for what is computed on the way; grows to the largest batch and stays.
+#[derive(Default)]
+pub struct Scratch {
+    hidden: Vec<f32>,
+    normed: Vec<u16>,
+    projected: Vec<f32>,
+    /// Tiles of the left operand, as `normed` and `wide` are.
+    mixed: Vec<u16>,
+    wide: Vec<u16>,
+    attention: AttentionScratch,
+}
+
+struct Layer {
+    weights: PackedWeights,
+    bias: Vec<f32>,
+}
+
+struct Norm {
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+/// A block with its weights packed.
+pub struct Block {
+    isa: Isa,
+    shape: BlockShape,
+    attention_norm: Norm,
+    projections: Layer,
+    output: Layer,
+    feed_forward_norm: Norm,
+    /// The feed-forward part, slice by slice of its width.
+    slices: Vec<FeedForward>,
+}
+
+/// A slice of the feed-forward width: into it and out of it again.
+struct FeedForward {
+    widen: Layer,
+    narrow: Layer,
+}
+
+impl Block {
+    /// Packs the weights.
+    ///
+    /// # Errors
+    /// What is wrong with the shape, or which part has another size.
+    pub fn new(isa: Isa, shape: BlockShape, weights: &BlockWeights<'_>) -> Result<Self, String> {
+        shape.check()?;
+        let BlockShape { dim, feed_forward_dim: wide, .. } = shape;
+        for (name, (first, second), n_weights, n_outputs) in [
+            ("attention norm", weights.attention_norm, dim, dim),
+            ("query", weights.query, dim * dim, dim),
+            ("key", weights.key, dim * dim, dim),
+            ("value", weights.value, dim * dim, dim),
+            ("output", weights.output, dim * dim, dim),
+            ("feed-forward norm", weights.feed_forward_norm, dim, dim),
+            ("widen", weights.widen, dim * wide, wide),
+            ("narrow", weights.narrow, wide * dim, dim),
+        ] {
+            if (first.len(), second.len()) != (n_weights, n_outputs) {
+                let found = (first.len(), second.len());
+                return Err(format!("{name} has {found:?} numbers, not {:?}", (n_weights, n_outputs)));
+            }
+        }
+        let norm = |(scale, shift): Pair<'_>| Norm { scale: scale.to_vec(), shift: shift.to_vec() };
+        let layer = |depth: usize, parts: &[Pair<'_>]| {
+            let matrices: Vec<&[f32]> = parts.iter().map(|(weight, _)| *weight).collect();
+            let bias = parts.iter().flat_map(|(_, bias)| bias.iter().copied()).collect();
+            Layer { weights: PackedWeights::pack(depth, &matrices), bias }
+        };
+        let width = slice_width(wide);
+        let slice = |first: usize| {
+            let (weight, bias) = weights.widen;
+            let columns: Vec<f32> =
+                weight.chunks_exact(wide).flat_map(|row| &row[first..first + width]).copied().collect();
+            let widen = layer(dim, &[(&columns, &bias[first..first + width])]);
+            let (weight, bias) = weights.narrow;
+            // The bias is added once.
+            let bias = if first == 0 { bias.to_vec() } else { vec![0.0; dim] };
+            FeedForward {
+                widen,
+                narrow: layer(width, &[(&weight[first * dim..(first + width) * dim], &bias)]),
+            }
+        };
+        Ok(Self {
+            isa,
+            shape,
+            attention_norm: norm(weights.attention_norm),
+            projections: layer(dim, &[weights.query, weights.key, weights.value]),
+            output: layer(dim, &[weights.output]),
+            feed_forward_norm: norm(weights.feed_forward_norm),
+            slices: (0..wide).step_by(width).map(slice).collect(),
+        })
+    }
+
+    /// Its sizes.
+    #[must_use]
+    pub fn shape(&self) -> BlockShape {
+        self.shape
+    }
+
+    /// Takes `sequences` (ranges of rows of `hidden`, each `[tokens, dim]`) through the block. Rows of no sequence become zero in
+    /// `out`, which is as large as `hidden`.
+    ///
+    /// # Panics
+    /// If a range lies outside `hidden`, if `out` has another size, or if a table is too short for the longest sequence.
+    pub fn run(
+        &self,
+        scratch: &mut Scratch,
+        hidden: &[f32],
+        sequences: &[Range<usize>],
+        rotary: Option<&Rotary<'_>>,
+        out: &mut [f32],
+    ) {
+        let dim = self.shape.dim;
+        let half = dim / self.shape.n_heads / 2;
+        let longest = sequences.iter().map(Range::len).max().unwrap_or(0);
+        assert_eq!(hidden.len(), out.len());
+        for table in rotary.iter().flat_map(|rotary| [rotary.cos, rotary.sin]) {
+            assert!(table.len() >= longest * half, "a table of rotary positions is too short");
+        }
+        let n_tokens: usize = sequences.iter().map(Range::len).sum();
+        scratch.make_room(n_tokens.next_multiple_of(SIDE), &self.shape);
+        let mut at = 0;
+        for rows in sequences {
+            let from = &hidden[rows.start * dim..rows.end * dim];
+            scratch.hidden[at..at + from.len()].copy_from_slice(from);
+            at += from.len();
+        }
+        // SAFETY: an `Isa` exists only where the processor has the instructions; all room is made.
+        unsafe { self.run_packed(scratch, n_tokens, sequences, rotary) };
+        out.fill(0.0);
+        let mut at = 0;
+        for rows in sequences {
+            let n_values = rows.len() * dim;
+            out[rows.start * dim..rows.end * dim].copy_from_slice(&scratch.hidden[at..at + n_values]);
+            at += n_values;
+        }
+    }
+
+    /// The same, on rows that lie one behind the other in `scratch.hidden`.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")]
+    unsafe fn run_packed(
+        &self,
+        scratch: &mut Scratch,
+        n_tokens: usize,
+        sequences: &[Range<usize>],
+        rotary: Option<&Rotary<'_>>,
+    ) {
+        let BlockShape { dim, n_heads, feed_forward_dim, .. } = self.shape;
+        let width = slice_width(feed_forward_dim);
+        let tiles = Tiles::ready(self.isa.kind());
+        let n_rows = n_tokens.next_multiple_of(SIDE);
+        let together = rows_together(n_rows);
+        let chunks = || (0..n_rows).step_by(together).map(|start| start..(start + together).min(n_rows));
+        for rows in chunks() {
+            // SAFETY: the room is made for all rows, rounded up to 32.
+            unsafe {
+                match self.shape.norm_first {
+                    true => self.normalize::<false>(&self.attention_norm, scratch, rows.clone()),
+                    false => self.tile_rows(scratch, rows.clone()),
+                }
+                let (normed, projected) = (scratch.normed.as_ptr(), scratch.projected.as_mut_ptr());
+                multiply(&tiles, normed, rows.len(), &self.projections, |row, column, sums| {
+                    store(sums, projected.add((rows.start + row) * 3 * dim + column));
+                });
+            }
+        }
+        let mut first = 0;
+        for sequence in sequences {
+            let projected = Projected {
+                rows: &scratch.projected[first * 3 * dim..(first + sequence.len()) * 3 * dim],
+                n_tokens: sequence.len(),
+                n_heads,
+                head_dim: dim / n_heads,
+            };
+            if !sequence.is_empty() {
+                // SAFETY: the processor has the instructions, and the room is made.
+                unsafe {
+                    let mixed = Mixed { words: scratch.mixed.as_mut_ptr(), first };
+                    attend(&tiles, &mut scratch.attention, &projected, rotary, &mixed);
+                }
+            }
+            first += sequence.len();
+        }
+        for rows in chunks() {
+            // SAFETY: as above.
+            unsafe {
+                let (mixed, hidden) = (scratch.mixed.as_ptr(), scratch.hidden.as_mut_ptr());
+                multiply(
+                    &tiles,
+                    mixed.add(rows.start * dim),
+                    rows.len(),
+                    &self.output,
+                    |row, column, sums| {
+                        add(sums, hidden.add((rows.start + row) * dim + column));
+                    },
+                );
+                match self.shape.norm_first {
+                    true => self.normalize::<false>(&self.feed_forward_norm, scratch, rows.clone()),
+                    false => self.normalize::<true>(&self.attention_norm, scratch, rows.clone()),
+                }
+                let (normed, wide) = (scratch.normed.as_ptr(), scratch.wide.as_mut_ptr());
+                for slice in &self.slices {
+                    multiply(&tiles, normed, rows.len(), &slice.widen, |row, column, sums| {
+                        let out = wide.add(left_place(row, column, width / STEP));
+                        store_bf16(out, gelu(sums[0]));
+                        store_bf16(out.add(16), gelu(sums[1]));
+                    });
+                    multiply(&tiles, wide, rows.len(), &slice.narrow, |row, column, sums| {
+                        add(sums, hidden.add((rows.start + row) * dim + column));
+                    });
+                }
+                if !self.shape.norm_first {
+                    self.normalize::<true>(&self.feed_forward_norm, scratch, rows.clone());
+                }
+            }
+        }
+    }
+
+    /// Writes a chunk's rows, normalized, to the start of `scratch.normed`.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,fma")]
+    unsafe fn normalize<const KEEP: bool>(&self, norm: &Norm, scratch: &mut Scratch, rows: Range<usize>) {
+        let BlockShape { dim, norm_epsilon, .. } = self.shape;
+        for (at, row) in rows.enumerate() {
+            // SAFETY: the room is made for the rows of a chunk.
+            unsafe {
+                normalize::<KEEP>(
+                    scratch.hidden.as_mut_ptr().add(row * dim),
+                    dim,
+                    (norm.scale.as_ptr(), norm.shift.as_ptr()),
+                    norm_epsilon,
+                    scratch.normed.as_mut_ptr().add(left_place(at, 0, dim / STEP)),
+                );
+            }
+        }
+    }
+
+    /// Writes a chunk's rows as they are to the start of `scratch.normed`.
+    #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
+    unsafe fn tile_rows(&self, scratch: &mut Scratch, rows: Range<usize>) {
+        let dim = self.shape.dim;
+        for (at, row) in rows.enumerate() {
+            // SAFETY: the room is made for the rows of a chunk.
+            unsafe {
+                let out = scratch.normed.as_mut_ptr().add(left_place(at, 0, dim / STEP));
+                tile_row(scratch.hidden.as_ptr().add(row * dim), dim, out);
+            }
+        }
+    }
+}
+
+impl Scratch {
+    fn make_room(&mut self, n_rows: usize, shape: &BlockShape) {
+        fn at_least<T: Default + Clone>(room: &mut Vec<T>, length: usize) {
+            if room.len() < length {
+                room.resize(length, T::default());
+            }
+        }
+        let together = rows_together(n_rows);
+        at_least(&mut self.hidden, n_rows * shape.dim);
+        at_least(&mut self.normed, together * shape.dim);
+        at_least(&mut self.projected, n_rows * 3 * shape.dim);
+        at_least(&mut self.mixed, n_rows * shape.dim);
+        at_least(&mut self.wide, together * slice_width(shape.feed_forward_dim));
+    }
+}
+
+/// Rows in one go, so that all goes are of like size: a multiple of 32.
+fn rows_together(n_rows: usize) -> usize {
+    n_rows.div_ceil(n_rows.div_ceil(ROWS_TOGETHER).max(1)).next_multiple_of(SIDE).max(SIDE)
+}
+
+/// The widest part of the feed-forward width that divides it and is a multiple of 32.
+fn slice_width(feed_forward_dim: usize) -> usize {
+    let mut parts = (STEP..=SLICE.min(feed_forward_dim)).rev();
+    let fits = |width: &usize| width.is_multiple_of(STEP) && feed_forward_dim.is_multiple_of(*width);
+    parts.find(fits).unwrap_or(STEP)
+}
+
+/// `rows x layer + bias`, handed out 32 numbers of one row at a time: row, first column, sums.
+///
+/// # Safety
+/// `left` holds `n_rows` (a multiple of 32) rows of the layer's depth.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")]
+unsafe fn multiply(
+    tiles: &Tiles,
+    left: *const u16,
+    n_rows: usize,
+    layer: &Layer,
+    mut take: impl FnMut(usize, usize, [__m512; 2]),
+) {
+    #[repr(C, align(64))]
+    struct Sums([f32; SIDE * SIDE]);
+    let mut sums = Sums([0.0; SIDE * SIDE]);
+    let depth = layer.weights.depth;
+    for panel in 0..layer.weights.width / SIDE {
+        let right = layer.weights.panel(panel);
+        let column = panel * SIDE;
+        // SAFETY: one bias a column.
+        let bias = unsafe {
+            let bias = layer.bias.as_ptr().add(column);
+            [_mm512_loadu_ps(bias), _mm512_loadu_ps(bias.add(16))]
+        };
+        for first in (0..n_rows).step_by(SIDE) {
+            // SAFETY: by the caller; panels are packed so.
+            unsafe {
+                tiles.multiply(&Product {
+                    left: left.add(first * depth),
+                    right: right.as_ptr(),
+                    right_step: 2 * TILE * 2,
+                    n_steps: depth / STEP,
+                    sums: sums.0.as_mut_ptr(),
+                    sums_stride: SIDE * 4,
+                });
+                for row in 0..SIDE {
+                    let at = sums.0.as_ptr().add(row * SIDE);
+                    let row_sums = [
+                        _mm512_add_ps(_mm512_load_ps(at), bias[0]),
+                        _mm512_add_ps(_mm512_load_ps(at.add(16)), bias[1]),
+                    ];
+                    take(first + row, column, row_sums);
+                }
+            }
+        }
+    }
+}
+
+/// Writes 32 numbers.
+///
+/// # Safety
+/// `out` takes them.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn store(sums: [__m512; 2], out: *mut f32) {
+    // SAFETY: by the caller.
+    unsafe {
+        _mm512_storeu_ps(out, sums[0]);
+        _mm512_storeu_ps(out.add(16), sums[1]);
+    }
+}
+
+/// Adds 32 numbers to what is there.
+///
+/// # Safety
+/// `out` holds them.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn add(sums: [__m512; 2], out: *mut f32) {
+    // SAFETY: by the caller.
+    unsafe {
+        let there = [_mm512_loadu_ps(out), _mm512_loadu_ps(out.add(16))];
+        store([_mm512_add_ps(there[0], sums[0]), _mm512_add_ps(there[1], sums[1])], out);
+    }
+}

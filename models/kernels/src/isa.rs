@@ -1,0 +1,94 @@
+//! Which of the processor's instructions can be used.
+
+/// Instructions for products in bfloat16. A value is proof that the processor has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Isa(Kind);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only made there"))]
+pub(crate) enum Kind {
+    /// AMX tiles (and AVX-512 with bfloat16).
+    Amx,
+    /// AVX-512 with bfloat16.
+    Avx512,
+}
+
+impl Isa {
+    /// The fastest that this processor has and the system permits; `None` if there is none.
+    #[must_use]
+    pub fn detect() -> Option<Self> {
+        Self::avx512().map(|avx512| if amx_is_permitted() { Self(Kind::Amx) } else { avx512 })
+    }
+
+    /// Without tiles, where the processor has the instructions.
+    #[must_use]
+    pub fn avx512() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let has_all = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512bf16")
+                && is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma");
+            has_all.then_some(Self(Kind::Avx512))
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            None
+        }
+    }
+
+    /// Whether products are made of tiles.
+    #[must_use]
+    pub fn has_tiles(self) -> bool {
+        self.0 == Kind::Amx
+    }
+
+    /// Their name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Amx => "AMX",
+            Kind::Avx512 => "AVX-512",
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn kind(self) -> Kind {
+        self.0
+    }
+}
+
+/// Whether the processor has tiles of bfloat16 and the system lets this process use them: Linux hands out the registers when asked.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn amx_is_permitted() -> bool {
+    use std::arch::asm;
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    use std::sync::LazyLock;
+
+    static IS_PERMITTED: LazyLock<bool> = LazyLock::new(|| {
+        const ARCH_PRCTL: i64 = 158;
+        const REQUEST: i64 = 0x1023;
+        const TILE_DATA: i64 = 18;
+        let has_leaf = __cpuid(0).eax >= 7;
+        let (bf16, tiles) = (1 << 22, 1 << 24);
+        if !has_leaf || __cpuid_count(7, 0).edx & (bf16 | tiles) != bf16 | tiles {
+            return false;
+        }
+        let mut answer = ARCH_PRCTL;
+        // SAFETY: a system call that takes two numbers and touches no memory of ours.
+        unsafe {
+            asm!("syscall", inlateout("rax") answer, in("rdi") REQUEST, in("rsi") TILE_DATA,
+                lateout("rcx") _, lateout("r11") _, options(nostack));
+        }
+        answer == 0
+    });
+    *IS_PERMITTED
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+fn amx_is_permitted() -> bool {
+    false
+}

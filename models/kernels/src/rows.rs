@@ -1,0 +1,199 @@
+//! What is done to rows between the products, 16 numbers at a time, in 32 bits.
+
+use std::arch::x86_64::*;
+
+use crate::tile::{STEP, TILE};
+
+/// 1 / ln 2.
+pub(crate) const LOG2_E: f32 = std::f32::consts::LOG2_E;
+/// The cubic that is relatively nearest to `2^x` in [-1/2, 1/2].
+const CUBIC: [f32; 4] = [0.99992806, 0.69326097, 0.24261113, 0.05517167];
+
+/// Normalizes a row and writes it in bfloat16 into tiles of the left operand of a product, where `out` is its place in the first;
+/// with `KEEP` the row itself becomes the normalized one, too. `dim` is a multiple of 32.
+///
+/// # Safety
+/// `row`, `scale` and `shift` hold `dim` numbers, `out` is in the first of `dim / 32` tiles.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,fma")]
+pub(crate) unsafe fn normalize<const KEEP: bool>(
+    row: *mut f32,
+    dim: usize,
+    (scale, shift): (*const f32, *const f32),
+    epsilon: f32,
+    out: *mut u16,
+) {
+    // SAFETY: by the caller.
+    unsafe {
+        let (mut sum, mut squares) = (_mm512_setzero_ps(), _mm512_setzero_ps());
+        for at in (0..dim).step_by(16) {
+            sum = _mm512_add_ps(sum, _mm512_loadu_ps(row.add(at)));
+        }
+        let mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / dim as f32);
+        for at in (0..dim).step_by(16) {
+            let centered = _mm512_sub_ps(_mm512_loadu_ps(row.add(at)), mean);
+            squares = _mm512_fmadd_ps(centered, centered, squares);
+        }
+        let variance = _mm512_reduce_add_ps(squares) / dim as f32;
+        let factor = _mm512_set1_ps((variance + epsilon).sqrt().recip());
+        for at in (0..dim).step_by(16) {
+            let centered = _mm512_sub_ps(_mm512_loadu_ps(row.add(at)), mean);
+            let scaled = _mm512_mul_ps(_mm512_mul_ps(centered, factor), _mm512_loadu_ps(scale.add(at)));
+            let normed = _mm512_add_ps(scaled, _mm512_loadu_ps(shift.add(at)));
+            store_bf16(out.add(at / STEP * TILE + at % STEP), normed);
+            if KEEP {
+                _mm512_storeu_ps(row.add(at), normed);
+            }
+        }
+    }
+}
+
+/// Writes a row in bfloat16 as [`normalize`] does, as it is.
+///
+/// # Safety
+/// As there.
+#[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
+pub(crate) unsafe fn tile_row(row: *const f32, dim: usize, out: *mut u16) {
+    for at in (0..dim).step_by(16) {
+        // SAFETY: by the caller.
+        unsafe { store_bf16(out.add(at / STEP * TILE + at % STEP), _mm512_loadu_ps(row.add(at))) };
+    }
+}
+
+/// Writes 16 numbers in bfloat16.
+///
+/// # Safety
+/// `out` takes 16 words.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
+pub(crate) unsafe fn store_bf16(out: *mut u16, values: __m512) {
+    // SAFETY: by the caller; both types are 256 bits.
+    unsafe {
+        _mm256_storeu_si256(out.cast(), std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values)));
+    };
+}
+
+/// `2^x` for `x` from 0 down, within 2e-4 of it: words of bfloat16 tell steps of 4e-3 apart.
+#[inline]
+#[target_feature(enable = "avx512f,fma")]
+pub(crate) fn power_coarse(x: __m512) -> __m512 {
+    let whole = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
+    let part = _mm512_sub_ps(x, whole);
+    let mut power = _mm512_set1_ps(CUBIC[3]);
+    for term in [CUBIC[2], CUBIC[1], CUBIC[0]] {
+        power = _mm512_fmadd_ps(power, part, _mm512_set1_ps(term));
+    }
+    _mm512_scalef_ps(power, whole)
+}
+
+/// `e^x` within 3e-6 of it.
+#[inline]
+#[target_feature(enable = "avx512f,fma")]
+fn exp(x: __m512) -> __m512 {
+    let power = _mm512_mul_ps(x, _mm512_set1_ps(LOG2_E));
+    let whole = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(power);
+    let part = _mm512_sub_ps(power, whole);
+    let mut power = _mm512_set1_ps(0.001_333_355_8);
+    for term in [0.009_618_129, 0.055_504_11, 0.240_226_5, std::f32::consts::LN_2, 1.0] {
+        power = _mm512_fmadd_ps(power, part, _mm512_set1_ps(term));
+    }
+    _mm512_scalef_ps(power, whole)
+}
+
+/// `x / 2 * (1 + erf(x / sqrt 2))`. Source of the error function: Abramowitz and Stegun, 7.1.26, within 1.5e-7.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,fma")]
+pub(crate) fn gelu(x: __m512) -> __m512 {
+    let one = _mm512_set1_ps(1.0);
+    let magnitude = _mm512_mul_ps(_mm512_abs_ps(x), _mm512_set1_ps(std::f32::consts::FRAC_1_SQRT_2));
+    let divisor = _mm512_fmadd_ps(magnitude, _mm512_set1_ps(0.327_591_1), one);
+    // One step of Newton's after an estimate of 14 bits.
+    let estimate = _mm512_rcp14_ps(divisor);
+    let t = _mm512_mul_ps(estimate, _mm512_fnmadd_ps(divisor, estimate, _mm512_set1_ps(2.0)));
+    let mut series = _mm512_set1_ps(1.061_405_4);
+    for term in [-1.453_152, 1.421_413_7, -0.284_496_72, 0.254_829_6] {
+        series = _mm512_fmadd_ps(series, t, _mm512_set1_ps(term));
+    }
+    let tail = exp(_mm512_mul_ps(_mm512_sub_ps(_mm512_setzero_ps(), magnitude), magnitude));
+    let erf = _mm512_fnmadd_ps(_mm512_mul_ps(series, t), tail, one);
+    let sign = _mm512_and_ps(x, _mm512_set1_ps(-0.0));
+    let half = _mm512_mul_ps(x, _mm512_set1_ps(0.5));
+    _mm512_fmadd_ps(half, _mm512_or_ps(erf, sign), half)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Isa;
+
+    /// The function of one number, by series and continued fraction in 64 bits.
+    fn erf(x: f64) -> f64 {
+        let mut sum = 0.0;
+        let mut term = x;
+        for n in 0..200 {
+            sum += term / f64::from(2 * n + 1);
+            term *= -x * x / f64::from(n + 1);
+        }
+        sum * std::f64::consts::FRAC_2_SQRT_PI
+    }
+
+    fn each(values: &[f32], function: unsafe fn(__m512) -> __m512) -> Vec<f32> {
+        let mut found = Vec::new();
+        for chunk in values.chunks_exact(16) {
+            let mut out = [0.0; 16];
+            // SAFETY: the caller has found the instructions; 16 numbers are read and written.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), function(_mm512_loadu_ps(chunk.as_ptr()))) };
+            found.extend(out);
+        }
+        found
+    }
+
+    #[test]
+    fn functions_are_within_what_they_promise() {
+        if Isa::avx512().is_none() {
+            eprintln!("NOT RUN: this processor has no AVX-512 with bfloat16");
+            return;
+        }
+        let values: Vec<f32> = (-640..640).map(|at| at as f32 / 160.0).collect();
+        for (x, found) in values.iter().zip(each(&values, gelu)) {
+            let expected = f64::from(*x) / 2.0 * (1.0 + erf(f64::from(*x) / 2.0_f64.sqrt()));
+            assert!((f64::from(found) - expected).abs() < 2e-6, "gelu({x}) is {found}, not {expected}");
+        }
+        let down: Vec<f32> = (0..1600).map(|at| -(at as f32) / 15.0).collect();
+        for (x, found) in down.iter().zip(each(&down, power_coarse)) {
+            let expected = f64::from(*x).exp2();
+            assert!((f64::from(found) - expected).abs() <= 2e-4 * expected, "2^{x} is {found}");
+        }
+        let far = each(&[-1e4, -1e30, -400.0, 0.0, 0.0, 0.0, 0.0, 0.0].repeat(2), power_coarse);
+        assert_eq!(far[..3], [0.0; 3]);
+    }
+
+    #[test]
+    fn a_row_is_normalized() {
+        if Isa::avx512().is_none() {
+            return;
+        }
+        let row: Vec<f32> = (0..64).map(|at| (at as f32 * 0.7).sin() * 3.0 + 1.0).collect();
+        let (scale, shift) = (vec![2.0_f32; 64], vec![0.25_f32; 64]);
+        let mut out = [0_u16; 2 * TILE];
+        // SAFETY: the instructions are there; all hold 64.
+        unsafe {
+            let mut kept = row.clone();
+            normalize::<true>(
+                kept.as_mut_ptr(),
+                64,
+                (scale.as_ptr(), shift.as_ptr()),
+                1e-5,
+                out.as_mut_ptr(),
+            );
+            assert!((kept.iter().sum::<f32>() / 64.0 - 0.25).abs() < 1e-5);
+        };
+        let mean = row.iter().sum::<f32>() / 64.0;
+        let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / 64.0;
+        let words = [&out[..STEP], &out[TILE..TILE + STEP]].concat();
+        for (x, word) in row.iter().zip(words) {
+            let expected = (x - mean) / (variance + 1e-5).sqrt() * 2.0 + 0.25;
+            let found = f32::from_bits(u32::from(word) << 16);
+            assert!((found - expected).abs() <= expected.abs() / 200.0 + 1e-6, "{found} is not {expected}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The product of 32 rows and 32 columns, the piece that everything larger is made of.
+//!
+//! Operands are bfloat16 as 16-bit words; sums are 32-bit floats. Both lie in tiles of one kilobyte, 16 lines of 64 bytes, so that a
+//! product reads memory in order. A tile of the left operand is 16 rows by 32 of depth. One of the right is 32 of depth by 16
+//! columns, with pairs of its rows side by side: a 32-bit word holds two neighbouring rows of one column.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+use crate::isa::Kind;
+
+/// Rows and columns of one product.
+pub(crate) const SIDE: usize = 32;
+/// Depth of one step.
+pub(crate) const STEP: usize = 32;
+
+/// Words of one tile.
+pub(crate) const TILE: usize = 16 * 32;
+
+/// Where the operands of one product lie.
+#[derive(Clone, Copy)]
+pub(crate) struct Product {
+    /// Left: the tiles of 16 rows, step by step, then those of the next 16.
+    pub(crate) left: *const u16,
+    /// Right: two tiles of 16 columns each.
+    pub(crate) right: *const u16,
+    /// Bytes from one step's tiles of the right to the next's.
+    pub(crate) right_step: usize,
+    /// Steps of 32 of depth, at least one.
+    pub(crate) n_steps: usize,
+    /// Sums, 32 rows of 32.
+    pub(crate) sums: *mut f32,
+    /// Bytes from row to row.
+    pub(crate) sums_stride: usize,
+}
+
+/// The place of a number of the left operand, in words: tiles of 16 rows, step by step.
+pub(crate) fn left_place(row: usize, at: usize, n_steps: usize) -> usize {
+    (row / 16 * n_steps + at / STEP) * TILE + row % 16 * STEP + at % STEP
+}
+
+/// Makes the tiles ready on this thread, and gives them back when it goes.
+pub(crate) struct Tiles(Kind);
+
+#[repr(C, align(64))]
+struct TileConfig([u8; 64]);
+
+impl Tiles {
+    pub(crate) fn ready(kind: Kind) -> Self {
+        if kind == Kind::Amx {
+            // Palette 1: eight tiles of 16 rows of 64 bytes.
+            let mut config = TileConfig([0; 64]);
+            config.0[0] = 1;
+            for tile in 0..8 {
+                config.0[16 + 2 * tile] = 64;
+                config.0[48 + tile] = 16;
+            }
+            // SAFETY: the kind says that the processor has tiles and the system permits them; 64 bytes are read.
+            unsafe { asm!("ldtilecfg [{}]", in(reg) config.0.as_ptr(), options(nostack, readonly)) };
+        }
+        Self(kind)
+    }
+
+    /// Computes the first 16 columns of a product; the second of the two tiles is not read.
+    ///
+    /// # Safety
+    /// The pointers must be good for what [`Product`] says.
+    #[inline]
+    pub(crate) unsafe fn multiply_narrow(&self, product: &Product) {
+        match self.0 {
+            // SAFETY: by the caller; the processor has what the kind says.
+            Kind::Amx => unsafe { multiply_narrow_amx(product) },
+            // SAFETY: likewise.
+            Kind::Avx512 => unsafe { multiply_avx512::<1>(product) },
+        }
+    }
+
+    /// Computes one product.
+    ///
+    /// # Safety
+    /// The pointers must be good for what [`Product`] says.
+    #[inline]
+    pub(crate) unsafe fn multiply(&self, product: &Product) {
+        match self.0 {
+            // SAFETY: by the caller; the processor has what the kind says.
+            Kind::Amx => unsafe { multiply_amx(product) },
+            // SAFETY: likewise.
+            Kind::Avx512 => unsafe { multiply_avx512::<2>(product) },
+        }
+    }
+}
+
+impl Drop for Tiles {
+    fn drop(&mut self) {
+        if self.0 == Kind::Amx {
+            // SAFETY: the kind says that the processor has tiles.
+            unsafe { asm!("tilerelease", options(nostack, nomem)) };
+        }
+    }
+}
+
+/// Two by two tiles of sums, loaded operands used twice each.
+#[inline]
+unsafe fn multiply_amx(p: &Product) {
+    // SAFETY: by the caller; no tile is used between products.
+    unsafe {
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "2:",
+            "tileloadd tmm4, [{left} + {line}*1]",
+            "tileloadd tmm6, [{right} + {line}*1]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm7, [{right} + {line}*1 + 1024]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm5, [{lower} + {line}*1]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "add {left}, 1024",
+            "add {lower}, 1024",
+            "add {right}, {step}",
+            "dec {n}",
+            "jnz 2b",
+            "tilestored [{sums} + {sums_stride}*1], tmm0",
+            "tilestored [{sums} + {sums_stride}*1 + 64], tmm1",
+            "tilestored [{low_sums} + {sums_stride}*1], tmm2",
+            "tilestored [{low_sums} + {sums_stride}*1 + 64], tmm3",
+            left = inout(reg) p.left => _,
+            lower = inout(reg) p.left.add(p.n_steps * TILE) => _,
+            right = inout(reg) p.right => _,
+            line = in(reg) 64_usize,
+            step = in(reg) p.right_step,
+            n = inout(reg) p.n_steps => _,
+            sums = in(reg) p.sums,
+            low_sums = in(reg) p.sums.byte_add(16 * p.sums_stride),
+            sums_stride = in(reg) p.sums_stride,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+    }
+}
+
+/// Two tiles of sums, one below the other.
+#[inline]
+unsafe fn multiply_narrow_amx(p: &Product) {
+    // SAFETY: by the caller; no tile is used between products.
+    unsafe {
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm2",
+            "2:",
+            "tileloadd tmm6, [{right} + {line}*1]",
+            "tileloadd tmm4, [{left} + {line}*1]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm5, [{lower} + {line}*1]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "add {left}, 1024",
+            "add {lower}, 1024",
+            "add {right}, {step}",
+            "dec {n}",
+            "jnz 2b",
+            "tilestored [{sums} + {sums_stride}*1], tmm0",
+            "tilestored [{low_sums} + {sums_stride}*1], tmm2",
+            left = inout(reg) p.left => _,
+            lower = inout(reg) p.left.add(p.n_steps * TILE) => _,
+            right = inout(reg) p.right => _,
+            line = in(reg) 64_usize,
+            step = in(reg) p.right_step,
+            n = inout(reg) p.n_steps => _,
+            sums = in(reg) p.sums,
+            low_sums = in(reg) p.sums.byte_add(16 * p.sums_stride),
+            sums_stride = in(reg) p.sums_stride,
+            out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
+            options(nostack),
+        );
+    }
+}
+
+/// Some rows at a time and 16 columns or twice as many: sixteen registers of sums.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn multiply_avx512<const TILES: usize>(p: &Product) {
+    const ROWS: usize = 8;
+    for first in (0..SIDE).step_by(ROWS) {
+        let mut sums = [[_mm512_setzero_ps(); TILES]; ROWS];
+        for step in 0..p.n_steps {
+            // SAFETY: by the caller of `Tiles::multiply`; eight rows are of one tile.
+            let (lefts, right) = unsafe {
+                (p.left.add(left_place(first, step * STEP, p.n_steps)), p.right.byte_add(step * p.right_step))
+            };
+            for pair in 0..STEP / 2 {
+                // SAFETY: likewise; both types are 512 bits.
+                unsafe {
+                    let mut columns = [_mm512_setzero_si512(); TILES];
+                    for (tile, columns) in columns.iter_mut().enumerate() {
+                        *columns = _mm512_loadu_si512(right.add(tile * TILE + pair * 32).cast());
+                    }
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        let left = lefts.add(row * STEP + pair * 2).cast::<i32>().read_unaligned();
+                        let left = std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(left));
+                        for (sum, columns) in sums.iter_mut().zip(columns) {
+                            *sum = _mm512_dpbf16_ps(
+                                *sum,
+                                left,
+                                std::mem::transmute::<__m512i, __m512bh>(columns),
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            for (tile, sum) in sums.iter().enumerate() {
+                // SAFETY: likewise.
+                unsafe {
+                    _mm512_storeu_ps(p.sums.byte_add((first + row) * p.sums_stride).add(16 * tile), *sum);
+                };
+            }
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! A block against the same arithmetic spelled out in 64 bits, on every kind of instruction that this processor has.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::ops::Range;
+
+use proptest::prelude::*;
+use protext_kernels::{Block, BlockShape, BlockWeights, Isa, Rotary, Scratch};
+
+/// Numbers in (-1, 1) that are the same each time.
+fn numbers(n: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bf0_3635;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1_u32 << 23) as f32 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+struct Weights {
+    shape: BlockShape,
+    parts: Vec<(Vec<f32>, Vec<f32>)>,
+}
+
+impl Weights {
+    fn new(shape: BlockShape) -> Self {
+        let (dim, wide) = (shape.dim, shape.feed_forward_dim);
+        let scaled = |n: usize, seed: u64, by: f32| numbers(n, seed).into_iter().map(|x| x * by).collect();
+        let linear = |depth: usize, width: usize, seed: u64| {
+            (scaled(depth * width, seed, 1.5 / (depth as f32).sqrt()), scaled(width, seed + 50, 0.2))
+        };
+        let norm = |seed: u64| {
+            (numbers(dim, seed).into_iter().map(|x| 1.0 + 0.3 * x).collect(), scaled(dim, seed + 50, 0.1))
+        };
+        let parts = vec![
+            norm(1),
+            linear(dim, dim, 2),
+            linear(dim, dim, 3),
+            linear(dim, dim, 4),
+            linear(dim, dim, 5),
+            norm(6),
+            linear(dim, wide, 7),
+            linear(wide, dim, 8),
+        ];
+        Self { shape, parts }
+    }
+
+    fn block(&self, isa: Isa) -> Block {
+        let part = |at: usize| (self.parts[at].0.as_slice(), self.parts[at].1.as_slice());
+        let weights = BlockWeights {
+            attention_norm: part(0),
+            query: part(1),
+            key: part(2),
+            value: part(3),
+            output: part(4),
+            feed_forward_norm: part(5),
+            widen: part(6),
+            narrow: part(7),
+        };
+        Block::new(isa, self.shape, &weights).unwrap()
+    }
+
+    /// One sequence through the block in 64 bits.
+    fn reference(&self, hidden: &[f32], tables: Option<&(Vec<f32>, Vec<f32>)>) -> Vec<f64> {
+        let dim = self.shape.dim;
+        let rows: Vec<Vec<f64>> =
+            hidden.chunks(dim).map(|row| row.iter().map(|&x| f64::from(x)).collect()).collect();
+        let each = |rows: &[Vec<f64>], function: &dyn Fn(&[f64]) -> Vec<f64>| -> Vec<Vec<f64>> {
+            rows.iter().map(|row| function(row)).collect()
+        };
+        let norm_first = self.shape.norm_first;
+        let normed = each(&rows, &|row| if norm_first { self.normalized(0, row) } else { row.to_vec() });
+        let mut projected = [1, 2, 3].map(|part| each(&normed, &|row| self.linear(part, row)));
+        let head_dim = dim / self.shape.n_heads;
+        if let Some((cos, sin)) = tables {
+            for rows in &mut projected[..2] {
+                for (position, row) in rows.iter_mut().enumerate() {
+                    for head in row.chunks_mut(head_dim) {
+                        turn(head, &cos[position * head_dim / 2..], &sin[position * head_dim / 2..]);
+                    }
+                }
+            }
+        }
+        let [queries, keys, values] = &projected;
+        let mut mixed = vec![vec![0.0; dim]; rows.len()];
+        for head in 0..self.shape.n_heads {
+            let part = head * head_dim..(head + 1) * head_dim;
+            for (query, mixed) in queries.iter().zip(&mut mixed) {
+                let scores: Vec<f64> =
+                    keys.iter().map(|key| dot(&query[part.clone()], &key[part.clone()])).collect();
+                let greatest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let shares: Vec<f64> = scores.iter().map(|score| (score - greatest).exp()).collect();
+                let sum: f64 = shares.iter().sum();
+                for (share, value) in shares.iter().zip(values) {
+                    for at in part.clone() {
+                        mixed[at] += share / sum * value[at];
+                    }
+                }
+            }
+        }
+        let mut out = Vec::new();
+        for (row, mixed) in rows.iter().zip(&mixed) {
+            let mut attended = sum(row, &self.linear(4, mixed));
+            if !norm_first {
+                attended = self.normalized(0, &attended);
+            }
+            let normed = if norm_first { self.normalized(5, &attended) } else { attended.clone() };
+            let wide = self.linear(6, &normed).into_iter().map(gelu).collect::<Vec<_>>();
+            let whole = sum(&attended, &self.linear(7, &wide));
+            out.extend(if norm_first { whole } else { self.normalized(5, &whole) });
+        }
+        out
+    }
+
+    fn normalized(&self, part: usize, row: &[f64]) -> Vec<f64> {
+        let (scale, shift) = &self.parts[part];
+        let mean = row.iter().sum::<f64>() / row.len() as f64;
+        let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / row.len() as f64;
+        let factor = (variance + f64::from(self.shape.norm_epsilon)).sqrt().recip();
+        let scaled = row.iter().zip(scale).zip(shift);
+        scaled
+            .map(|((x, scale), shift)| (x - mean) * factor * f64::from(*scale) + f64::from(*shift))
+            .collect()
+    }
+
+    fn linear(&self, part: usize, row: &[f64]) -> Vec<f64> {
+        let (weight, bias) = &self.parts[part];
+        let mut out: Vec<f64> = bias.iter().map(|&b| f64::from(b)).collect();
+        for (x, weights) in row.iter().zip(weight.chunks(bias.len())) {
+            for (out, weight) in out.iter_mut().zip(weights) {
+                *out += x * f64::from(*weight);
+            }
+        }
+        out
+    }
+}
+
+fn turn(head: &mut [f64], cos: &[f32], sin: &[f32]) {
+    let half = head.len() / 2;
+    for at in 0..half {
+        let (left, right) = (head[at], head[half + at]);
+        let (cos, sin) = (f64::from(cos[at]), f64::from(sin[at]));
+        head[at] = left * cos - right * sin;
+        head[half + at] = right * cos + left * sin;
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn sum(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
+}
+
+fn gelu(x: f64) -> f64 {
+    // tanh's form would be another function; this is erf by its series, good to |x| of 6.
+    let z = x / 2.0_f64.sqrt();
+    let (mut series, mut term) = (0.0, z);
+    for n in 0..300 {
+        series += term / f64::from(2 * n + 1);
+        term *= -z * z / f64::from(n + 1);
+    }
+    let erf = if z.abs() > 5.0 { z.signum() } else { series * std::f64::consts::FRAC_2_SQRT_PI };
+    x / 2.0 * (1.0 + erf)
+}
+
+fn tables(n: usize, head_dim: usize) -> (Vec<f32>, Vec<f32>) {
+    let angle = |at: usize| {
+        let (position, frequency) = (at / (head_dim / 2), at % (head_dim / 2));
+        position as f64 * 10_000_f64.powf(-2.0 * frequency as f64 / head_dim as f64)
+    };
+    (0..n * head_dim / 2).map(|at| (angle(at).cos() as f32, angle(at).sin() as f32)).unzip()
+}
+
+fn kinds() -> Vec<Isa> {
+    let mut kinds: Vec<Isa> = [Isa::detect(), Isa::avx512()].into_iter().flatten().collect();
+    kinds.dedup();
+    if kinds.is_empty() {
+        eprintln!("NOT RUN: this processor has no instructions for products in bfloat16");
+    } else if kinds.len() == 1 {
+        eprintln!("NOT RUN on AMX: this processor has none, or the system does not permit it");
+    }
+    kinds
+}
+
+/// Sequences one behind the other.
+fn ranges(lengths: &[usize]) -> Vec<Range<usize>> {
+    let mut first = 0;
+    let range = |&n: &usize| {
+        first += n;
+        first - n..first
+    };
+    lengths.iter().map(range).collect()
+}
+
+fn cosine(a: &[f32], b: &[f64]) -> f64 {
+    let a: Vec<f64> = a.iter().map(|&x| f64::from(x)).collect();
+    dot(&a, b) / (dot(&a, &a) * dot(b, b)).sqrt()
+}
+
+const SHAPES: [BlockShape; 4] = [
+    // Heads as in ESM-2 8M, 35M, 150M and 650M.
+    BlockShape { dim: 320, n_heads: 20, feed_forward_dim: 1280, norm_epsilon: 1e-5, norm_first: true },
+    BlockShape { dim: 96, n_heads: 4, feed_forward_dim: 384, norm_epsilon: 1e-5, norm_first: true },
+    BlockShape { dim: 64, n_heads: 2, feed_forward_dim: 32, norm_epsilon: 1e-12, norm_first: false },
+    BlockShape { dim: 128, n_heads: 2, feed_forward_dim: 512, norm_epsilon: 1e-5, norm_first: true },
+];
+
+#[test]
+fn a_block_answers_as_the_arithmetic_does() {
+    for isa in kinds() {
+        for shape in SHAPES {
+            let weights = Weights::new(shape);
+            let block = weights.block(isa);
+            let tables = tables(520, shape.dim / shape.n_heads);
+            for turned in [true, false] {
+                let lengths = match shape.dim {
+                    96 => vec![1, 2, 31, 32, 33, 256, 257, 520],
+                    _ => vec![1, 40],
+                };
+                let hidden = numbers(lengths.iter().sum::<usize>() * shape.dim, 9);
+                let sequences = ranges(&lengths);
+                let mut out = vec![f32::NAN; hidden.len()];
+                let rotary = turned.then_some(Rotary { cos: &tables.0, sin: &tables.1 });
+                block.run(&mut Scratch::default(), &hidden, &sequences, rotary.as_ref(), &mut out);
+                for rows in sequences {
+                    let part = rows.start * shape.dim..rows.end * shape.dim;
+                    let expected = weights.reference(&hidden[part.clone()], turned.then_some(&tables));
+                    let cosine = cosine(&out[part.clone()], &expected);
+                    assert!(cosine > 0.999_9, "{} {shape:?}, {} tokens: {cosine}", isa.name(), rows.len());
+                    let off = out[part].iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs());
+                    let worst = off.fold(0.0, f64::max);
+                    assert!(worst < 0.1, "{} {shape:?}, {} tokens: {worst}", isa.name(), rows.len());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wrong_shape_or_part_is_named() {
+    let Some(isa) = Isa::avx512() else { return };
+    let odd = BlockShape { dim: 100, ..SHAPES[1] };
+    assert!(odd.check().unwrap_err().contains("multiple of 32"));
+    assert!(BlockShape { n_heads: 7, ..SHAPES[1] }.check().unwrap_err().contains("multiple of the heads"));
+    let weights = Weights::new(SHAPES[1]);
+    let part = |at: usize| (weights.parts[at].0.as_slice(), weights.parts[at].1.as_slice());
+    let swapped = BlockWeights {
+        attention_norm: part(0),
+        query: part(1),
+        key: part(2),
+        value: part(3),
+        output: part(6),
+        feed_forward_norm: part(5),
+        widen: part(6),
+        narrow: part(7),
+    };
+    assert!(Block::new(isa, SHAPES[1], &swapped).err().unwrap().contains("output has"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// To the last bit: whatever else is in the batch, whatever was there before, wherever the rows lie.
+    #[test]
+    fn a_sequence_is_answered_alike_in_any_company(lengths in prop::collection::vec(1_usize..140, 1..5), gap in 0_usize..3) {
+        let shape = SHAPES[1];
+        let weights = Weights::new(shape);
+        let tables = tables(140, shape.dim / shape.n_heads);
+        let rotary = Rotary { cos: &tables.0, sin: &tables.1 };
+        for isa in kinds() {
+            let block = weights.block(isa);
+            let mut scratch = Scratch::default();
+            let spread: Vec<Range<usize>> =
+                ranges(&lengths).iter().enumerate().map(|(at, rows)| rows.start + at * gap..rows.end + at * gap).collect();
+            let n_rows = spread.last().unwrap().end + gap;
+            let hidden = numbers(n_rows * shape.dim, 3);
+            let mut together = vec![f32::NAN; hidden.len()];
+            block.run(&mut scratch, &hidden, &spread, Some(&rotary), &mut together);
+            for rows in spread {
+                let values = rows.start * shape.dim..rows.end * shape.dim;
+                let mut alone = vec![f32::NAN; values.len()];
+                block.run(&mut scratch, &hidden[values.clone()], std::slice::from_ref(&(0..rows.len())), Some(&rotary), &mut alone);
+                prop_assert_eq!(&alone[..], &together[values]);
+            }
+        }
+    }
+}
