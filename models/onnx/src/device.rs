@@ -5,9 +5,12 @@ use std::str::FromStr;
 
 use ort::ep::{ArbitrarilyConfigurableExecutionProvider as _, ExecutionProviderDispatch};
 
+use protext_kernels::Isa;
+
+use crate::error::ModelError;
+
 /// What a session runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
     /// The fastest that is there and proves itself.
     Auto,
@@ -57,8 +60,7 @@ impl FromStr for Device {
 }
 
 /// The numbers that a session computes with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
     /// 32 bits everywhere.
     Fp32,
@@ -67,10 +69,15 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The fastest that a device has: bfloat16 for OpenVINO on processors with instructions for it.
+    /// What a device can compute with here, its own choice first. The CPU provider's is 32 bits, which all else is measured by;
+    /// OpenVINO's is bfloat16 on processors with instructions for it.
     #[must_use]
-    pub fn fastest_of(device: Device) -> Self {
-        if device == Device::Openvino && has_bf16() { Self::Bf16 } else { Self::Fp32 }
+    pub fn of(device: Device) -> &'static [Self] {
+        match device {
+            Device::Cpu if has_bf16() => &[Self::Fp32, Self::Bf16],
+            Device::Openvino if has_bf16() => &[Self::Bf16, Self::Fp32],
+            _ => &[Self::Fp32],
+        }
     }
 
     /// Least cosine with the CPU's answer in 32 bits that a device must show before it is used.
@@ -104,17 +111,70 @@ impl FromStr for Precision {
     }
 }
 
+/// What a user asks for: a device, as `cpu`, or a device and its numbers, as `cpu:bf16`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DeviceChoice {
+    /// The device.
+    pub device: Device,
+    /// Its numbers; its own choice if unsaid.
+    pub precision: Option<Precision>,
+}
+
+impl From<Device> for DeviceChoice {
+    fn from(device: Device) -> Self {
+        Self { device, precision: None }
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(choice: DeviceChoice) -> Self {
+        choice.to_string()
+    }
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = String;
+
+    fn try_from(written: String) -> Result<Self, Self::Error> {
+        written.parse()
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.precision {
+            None => write!(f, "{}", self.device),
+            Some(precision) => write!(f, "{}:{precision}", self.device),
+        }
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(written: &str) -> Result<Self, Self::Err> {
+        let Some((device, precision)) = written.split_once(':') else {
+            return Ok(Device::from_str(written)?.into());
+        };
+        let choice = Self { device: device.parse()?, precision: Some(precision.parse()?) };
+        match choice.device {
+            Device::Auto => Err(format!("{written:?}: auto chooses the numbers itself; name a device")),
+            _ => Ok(choice),
+        }
+    }
+}
+
 /// True if this processor multiplies bfloat16 matrices by instructions of its own.
 #[must_use]
 pub fn has_bf16() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        is_x86_feature_detected!("avx512bf16")
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        false
-    }
+    Isa::avx512().is_some()
+}
+
+/// True if it does so in tiles (AMX), which makes blocks in bfloat16 the fastest that the CPU provider has.
+#[must_use]
+pub fn has_tiles() -> bool {
+    Isa::detect().is_some_and(Isa::has_tiles)
 }
 
 /// How an encoder uses the machine; everything settled.
@@ -126,22 +186,30 @@ pub struct SessionPlan {
     pub device: Device,
     /// Numbers.
     pub precision: Precision,
-    /// Which GPU, of several.
-    pub gpu: i32,
 }
 
 impl Default for SessionPlan {
     /// The CPU in 32 bits, one thread a session: several sessions side by side beat one wide session on CPUs.
     fn default() -> Self {
-        Self::on(Device::Cpu)
+        Self { threads_per_session: 1, device: Device::Cpu, precision: Precision::Fp32 }
     }
 }
 
 impl SessionPlan {
-    /// A device with the fastest numbers that it has.
-    #[must_use]
-    pub fn on(device: Device) -> Self {
-        Self { threads_per_session: 1, device, precision: Precision::fastest_of(device), gpu: 0 }
+    /// A device with the numbers that are asked for, else with its own choice.
+    ///
+    /// # Errors
+    /// [`ModelError::Device`] if it has no such numbers here.
+    pub fn on(choice: impl Into<DeviceChoice>) -> Result<Self, ModelError> {
+        let DeviceChoice { device, precision } = choice.into();
+        let has = Precision::of(device);
+        let precision = precision.unwrap_or(has[0]);
+        if !has.contains(&precision) {
+            let has: Vec<String> = has.iter().map(ToString::to_string).collect();
+            let reason = format!("it computes in {} here, not in {precision}", has.join(" or "));
+            return Err(ModelError::Device { device, reason });
+        }
+        Ok(Self { device, precision, ..Self::default() })
     }
 
     /// What a session is told to run on; nothing for the CPU provider, which is always there.
@@ -164,12 +232,37 @@ impl SessionPlan {
             // Memory grows by what a batch needs, not by doubling; rounding as on the CPU.
             Device::Cuda => vec![
                 ort::ep::CUDA::default()
-                    .with_device_id(self.gpu)
                     .with_arena_extend_strategy(ort::ep::ArenaExtendStrategy::SameAsRequested)
                     .with_tf32(false)
                     .build()
                     .error_on_failure(),
             ],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_written_as_they_are_read() {
+        for written in ["auto", "cpu", "cpu:fp32", "openvino:bf16", "cuda"] {
+            assert_eq!(written.parse::<DeviceChoice>().unwrap().to_string(), written);
+        }
+        let refused = |written: &str| written.parse::<DeviceChoice>().unwrap_err();
+        assert!(refused("tpu").contains("use auto, cpu, openvino or cuda"));
+        assert!(refused("cpu:fp8").contains("use fp32 or bf16"));
+        assert!(refused("auto:bf16").contains("name a device"));
+    }
+
+    #[test]
+    fn a_device_has_its_numbers_and_no_others() {
+        let named = |written: &str| SessionPlan::on(written.parse::<DeviceChoice>().unwrap());
+        assert_eq!(named("cpu").unwrap(), SessionPlan::default());
+        assert_eq!(named("openvino:fp32").unwrap().precision, Precision::Fp32);
+        assert_eq!(named("openvino").unwrap().precision, Precision::of(Device::Openvino)[0]);
+        let refused = named("cuda:bf16").unwrap_err().to_string();
+        assert!(refused.contains("fp32 here, not in bf16"), "{refused}");
     }
 }

@@ -4,14 +4,17 @@
 //! the manifest says, already parsed: this crate reads no manifest.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use protext_core::window::cut;
 use protext_core::{
     EncodeError, Encoded, Encoder, EncoderInput, EncoderWorker, Fingerprint, LongPolicy, Modality, Piece,
     PieceOutput, Prepared, RowKind, Running, Space, join,
 };
+use protext_kernels::Isa;
 
-use crate::device::{Device, SessionPlan};
+use crate::blocks::PackedBlocks;
+use crate::device::{Device, Precision, SessionPlan};
 use crate::error::ModelError;
 use crate::golden;
 use crate::placement::nodes_by_provider;
@@ -85,6 +88,8 @@ pub struct OnnxEncoder {
     spec: EncoderSpec,
     plan: SessionPlan,
     runtime: OnnxRuntime,
+    /// Blocks in bfloat16, where the plan is so on the CPU provider; their weights are packed once for all workers.
+    blocks: Option<Arc<PackedBlocks>>,
     tokens: Tokens,
     pooled_space: Space,
     statistics_space: Option<Space>,
@@ -104,7 +109,8 @@ impl OnnxEncoder {
                 Tokens::Text(Box::new(TextTokenizer::from_file(path)?))
             }
         };
-        let session = open_planned(runtime, &spec.onnx, &plan)?;
+        let blocks = blocks_of(&plan)?;
+        let session = open_planned(runtime, &spec.onnx, &plan, blocks.as_ref())?;
         check_interface(&session, &spec)?;
         let pooled_space = pooled_space(&spec);
         let statistics_space = statistics_space(&spec, &pooled_space);
@@ -121,8 +127,9 @@ impl OnnxEncoder {
             nodes,
             proof: None,
         };
-        let mut encoder = Self { spec, plan, runtime, tokens, pooled_space, statistics_space, running };
-        if plan.device != Device::Cpu {
+        let mut encoder =
+            Self { spec, plan, runtime, blocks, tokens, pooled_space, statistics_space, running };
+        if plan != SessionPlan::default() {
             let proof = golden::prove(&encoder)?;
             encoder.running.proof = Some(proof);
         }
@@ -143,7 +150,8 @@ impl OnnxEncoder {
 
     /// A worker on another graph or device than its own.
     pub(crate) fn worker_on(&self, onnx: &Path, plan: &SessionPlan) -> Result<SessionWorker, ModelError> {
-        let session = open_planned(&self.runtime, onnx, plan)?;
+        let blocks = self.blocks.as_ref().filter(|_| *plan == self.plan);
+        let session = open_planned(&self.runtime, onnx, plan, blocks)?;
         let pad_token = match &self.spec.tokenization {
             Tokenization::Esm => 1,
             Tokenization::TokenizerFile { pad_token, .. } => *pad_token,
@@ -247,6 +255,14 @@ impl Encoder for OnnxEncoder {
         let residues_of = (self.spec.modality == Modality::Protein).then_some(self.spec.dim);
         join(&self.spec.id, prepared, outputs, self.spec.normalize, residues_of)
     }
+}
+
+fn blocks_of(plan: &SessionPlan) -> Result<Option<Arc<PackedBlocks>>, ModelError> {
+    if (plan.device, plan.precision) != (Device::Cpu, Precision::Bf16) {
+        return Ok(None);
+    }
+    let reason = "this processor has no instructions for bfloat16".to_owned();
+    Isa::detect().map(PackedBlocks::new).map(Some).ok_or(ModelError::Device { device: plan.device, reason })
 }
 
 fn share_of_tokens(pooling: TokenPooling, n_tokens: usize) -> Vec<f32> {

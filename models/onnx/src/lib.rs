@@ -4,6 +4,7 @@
 //! traits of `protext-core`: tokens, then a session on its owner's thread, then pooling over residues only.
 //! Nothing here fetches a file or reads the environment; binaries pass paths and settings in.
 
+mod blocks;
 mod device;
 mod encoder;
 mod error;
@@ -16,7 +17,7 @@ mod runtime;
 mod session;
 mod tokenize;
 
-pub use device::{Device, Precision, SessionPlan, has_bf16};
+pub use device::{Device, DeviceChoice, Precision, SessionPlan, has_bf16, has_tiles};
 pub use encoder::{EncoderSpec, OnnxEncoder, TokenPooling, Tokenization};
 pub use error::ModelError;
 pub use head::{OnnxHead, OnnxPairHead, ensure_task};

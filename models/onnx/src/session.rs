@@ -1,12 +1,14 @@
 //! One ONNX Runtime session with one owner: runs padded batches and takes pooled rows out.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions, Session};
 use ort::value::TensorRef;
 use protext_core::{EncodeError, EncoderWorker, Piece, PieceOutput};
 
+use crate::blocks::PackedBlocks;
 use crate::device::{Device, SessionPlan};
 use crate::error::ModelError;
 use crate::placement::REMEMBER;
@@ -18,18 +20,28 @@ pub(crate) fn open_session(
     path: &Path,
     n_threads: usize,
 ) -> Result<Session, ModelError> {
-    open_planned(runtime, path, &SessionPlan { threads_per_session: n_threads, ..SessionPlan::default() })
+    open_planned(
+        runtime,
+        path,
+        &SessionPlan { threads_per_session: n_threads, ..SessionPlan::default() },
+        None,
+    )
 }
 
 /// Opens an `.onnx` file on the plan's device, which is used or refused: nodes that a provider does not take are the only ones
-/// that may run on the CPU.
+/// that may run on the CPU. `blocks` are those of a graph that has such.
 pub(crate) fn open_planned(
     runtime: &OnnxRuntime,
     path: &Path,
     plan: &SessionPlan,
+    blocks: Option<&Arc<PackedBlocks>>,
 ) -> Result<Session, ModelError> {
     let opened = || -> ort::Result<Session> {
-        Session::builder(runtime.environment())?
+        let mut builder = Session::builder(runtime.environment())?;
+        if let Some(blocks) = blocks {
+            builder = builder.with_operators(blocks.operators()?)?;
+        }
+        builder
             .with_execution_providers(plan.providers())?
             .with_config_entry(REMEMBER, "1")?
             .with_optimization_level(GraphOptimizationLevel::All)?
@@ -41,7 +53,7 @@ pub(crate) fn open_planned(
             .commit_from_file(path)
     };
     opened().map_err(|source| match plan.device {
-        Device::Auto | Device::Cpu => ModelError::Open { path: path.to_owned(), source },
+        Device::Auto | Device::Cpu if blocks.is_none() => ModelError::Open { path: path.to_owned(), source },
         device => {
             ModelError::Device { device, reason: format!("it cannot open {}: {source}", path.display()) }
         }

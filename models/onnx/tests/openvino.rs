@@ -7,7 +7,9 @@ use std::io::Write as _;
 use std::path::Path;
 
 use protext_core::{Encoder as _, EncoderInput, LongPolicy, ProteinSequence, ResiduePolicy};
-use protext_onnx::{Device, EncoderSpec, ModelError, OnnxEncoder, OnnxRuntime, Precision, SessionPlan};
+use protext_onnx::{
+    Device, DeviceChoice, EncoderSpec, ModelError, OnnxEncoder, OnnxRuntime, Precision, SessionPlan,
+};
 use protext_registry::convert::Dialect;
 use support::tiny_spec_in;
 
@@ -23,7 +25,7 @@ fn openvino_or_say(test: &str) -> Option<OnnxRuntime> {
 }
 
 fn plan(precision: Precision) -> SessionPlan {
-    SessionPlan { precision, ..SessionPlan::on(Device::Openvino) }
+    SessionPlan::on(DeviceChoice { device: Device::Openvino, precision: Some(precision) }).unwrap()
 }
 
 /// Of the same weights, and with other answers.

@@ -145,6 +145,30 @@ fn the_standard_dialect_needs_no_other_operators() {
 }
 
 #[test]
+fn whole_blocks_are_one_operator_each() {
+    for (family, layouts) in LAYOUTS {
+        let folder = tempfile::tempdir().unwrap();
+        let mut request = request(family, layouts[0], folder.path());
+        let fused = read(&convert(&request).unwrap());
+        request.options.dialect = Dialect::Blocks;
+        let blocks = read(&convert(&request).unwrap());
+        let graph = blocks.graph.as_ref().unwrap();
+        let whole: Vec<_> = graph.node.iter().filter(|node| node.op_type() == "EncoderBlock").collect();
+        assert_eq!(whole.len(), 3, "{family}");
+        for block in whole {
+            assert_eq!(
+                (block.domain(), block.input.len()),
+                ("protext", if family == "tiny_esm" { 20 } else { 18 })
+            );
+        }
+        assert!(operators(graph).iter().all(|(_, op)| op != "MultiHeadAttention" && op != "If"));
+        for (name, weight) in weights(&blocks).into_iter().filter(|(name, _)| name.starts_with("encoder")) {
+            assert_eq!(weight.raw_data(), weights(&fused)[name].raw_data(), "{name}");
+        }
+    }
+}
+
+#[test]
 fn weights_in_a_second_file_are_the_same_weights() {
     let folder = tempfile::tempdir().unwrap();
     let mut request = request("tiny_esm", LAYOUTS[0].1[0], folder.path());
@@ -201,7 +225,9 @@ fn the_content_key_changes_with_everything_that_changes_the_bytes() {
     assert_eq!(key, content_key(&["BB", "aa"], b"{}", &options), "order and case of digests do not count");
     let layers = GraphOptions { statistics_layers: vec![1], ..options };
     let dialect = GraphOptions { dialect: Dialect::Standard, ..options.clone() };
+    let blocks = GraphOptions { dialect: Dialect::Blocks, ..options.clone() };
     let others = [
+        content_key(&["aa", "bb"], b"{}", &blocks),
         content_key(&["aa"], b"{}", &options),
         content_key(&["aa", "bb"], b"{ }", &options),
         content_key(&["aa", "bb"], b"{}", &layers),

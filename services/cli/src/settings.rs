@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use protext_engine::Limits;
-use protext_onnx::Device;
+use protext_onnx::{Device, DeviceChoice};
 use serde::Deserialize;
 
 use crate::qdrant::QdrantLayout;
@@ -28,8 +28,8 @@ pub(crate) struct ServeSettings {
     pub(crate) ppi_head: Option<PathBuf>,
     /// Text encoder, for searches by text; none by default.
     pub(crate) text_encoder: Option<String>,
-    /// Device for all encoders.
-    pub(crate) device: Device,
+    /// Device for all encoders, such as `cpu`, or with its numbers, such as `openvino:fp32`.
+    pub(crate) device: DeviceChoice,
     /// Sessions of each encoder; 0 takes one a core for proteins and one for texts.
     pub(crate) n_workers: usize,
     /// Collections: name and folder.
@@ -104,7 +104,7 @@ impl Default for ServeSettings {
             towers: None,
             ppi_head: None,
             text_encoder: None,
-            device: Device::Auto,
+            device: Device::Auto.into(),
             n_workers: 0,
             collections: BTreeMap::new(),
             max_body_bytes: 8 << 20,

@@ -10,8 +10,8 @@ use protext_core::card::ProjectionCard;
 use protext_core::{Encoder, Modality, Projection, RowKind, Space};
 use protext_engine::{BatcherSettings, Embedder, Engine};
 use protext_onnx::{
-    Device, EncoderSpec, ModelError, OnnxEncoder, OnnxLanguageHead, OnnxProjection, OnnxRuntime,
-    ProjectionSpec, SessionPlan, TokenPooling, Tokenization,
+    Device, DeviceChoice, EncoderSpec, ModelError, OnnxEncoder, OnnxLanguageHead, OnnxProjection,
+    OnnxRuntime, Precision, ProjectionSpec, SessionPlan, TokenPooling, Tokenization, has_tiles,
 };
 use protext_registry::convert::Dialect;
 use protext_registry::heads::{
@@ -35,9 +35,10 @@ pub(crate) struct ModelArgs {
     /// Encoder (see `protext models list`).
     #[arg(long, value_name = "ID", env = "PROTEXT_ENCODER", default_value = DEFAULT_PROTEIN_ENCODER)]
     pub(crate) encoder: String,
-    /// Device: auto, cpu, openvino or cuda. A device that is named is used, or nothing starts.
+    /// Device: auto, cpu, openvino or cuda, with its numbers if they matter: cpu:fp32, cpu:bf16. A device that is named is
+    /// used, or nothing starts.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub(crate) device: Device,
+    pub(crate) device: DeviceChoice,
     /// Sessions side by side; 0 takes one a core.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) workers: usize,
@@ -70,7 +71,8 @@ pub(crate) fn registry() -> anyhow::Result<Registry> {
 
 /// Loads the build of ONNX Runtime that a device needs, from the cache or from `PROTEXT_ORT_LIBRARY`. Where any will do,
 /// the one that is loaded already, else the one for the fastest device that is here.
-pub(crate) fn load_runtime(cache: &Cache, device: Device) -> anyhow::Result<OnnxRuntime> {
+pub(crate) fn load_runtime(cache: &Cache, choice: impl Into<DeviceChoice>) -> anyhow::Result<OnnxRuntime> {
+    let device = choice.into().device;
     let any_will_do = matches!(device, Device::Auto | Device::Cpu);
     if let Some(loaded) = OnnxRuntime::loaded().filter(|_| any_will_do) {
         return Ok(loaded);
@@ -86,7 +88,8 @@ pub(crate) fn load_runtime(cache: &Cache, device: Device) -> anyhow::Result<Onnx
         true => located?,
         false => located.with_context(|| format!("device {device} was asked for"))?,
     };
-    if kind == RuntimeKind::Cuda
+    // Under `auto` they were loaded when the build was chosen.
+    if device == Device::Cuda
         && let Err(missing) = runtime::cuda::load_libraries()
     {
         let reason = format!(
@@ -113,19 +116,20 @@ pub(crate) fn open_encoder(
     registry: &Registry,
     runtime: &OnnxRuntime,
     model: &ReadyModel,
-    device: Device,
+    choice: impl Into<DeviceChoice>,
 ) -> anyhow::Result<OnnxEncoder> {
-    if device != Device::Auto {
-        return open_encoder_on(registry, runtime, model, device);
+    let choice = choice.into();
+    if choice.device != Device::Auto {
+        return open_encoder_on(registry, runtime, model, choice);
     }
-    let on_cpu = || open_encoder_on(registry, runtime, model, Device::Cpu);
+    let on_cpu = || open_encoder_on_cpu(registry, runtime, model);
     let build = |kind| runtime::library_path(registry.cache(), kind).is_ok_and(|path| path == runtime.path());
     let device = match () {
         () if build(RuntimeKind::Cuda) => Device::Cuda,
         () if build(RuntimeKind::Openvino) => Device::Openvino,
         () => return on_cpu(),
     };
-    let opened = open_encoder_on(registry, runtime, model, device);
+    let opened = open_encoder_on(registry, runtime, model, device.into());
     let faster = opened.and_then(|encoder| {
         let cpu = on_cpu()?;
         Ok(if encoder.time()? < cpu.time()? { encoder } else { cpu })
@@ -137,18 +141,43 @@ pub(crate) fn open_encoder(
     })
 }
 
+/// The CPU provider with the numbers that are fastest here: bfloat16 where the processor has tiles for it. Not chosen by the clock,
+/// so that a machine answers alike each time.
+fn open_encoder_on_cpu(
+    registry: &Registry,
+    runtime: &OnnxRuntime,
+    model: &ReadyModel,
+) -> anyhow::Result<OnnxEncoder> {
+    let fp32 = || open_encoder_on(registry, runtime, model, Device::Cpu.into());
+    if !has_tiles() {
+        return fp32();
+    }
+    let bf16 = DeviceChoice { device: Device::Cpu, precision: Some(Precision::Bf16) };
+    open_encoder_on(registry, runtime, model, bf16).or_else(|error| {
+        let (model, error) = (&model.manifest.id, crate::fault::message(&error));
+        tracing::warn!(model, error, "bfloat16 cannot be used; fp32 is");
+        fp32()
+    })
+}
+
 fn open_encoder_on(
     registry: &Registry,
     runtime: &OnnxRuntime,
     model: &ReadyModel,
-    device: Device,
+    choice: DeviceChoice,
 ) -> anyhow::Result<OnnxEncoder> {
     let mut spec = encoder_spec(model)?;
-    if device == Device::Openvino {
+    let plan = SessionPlan::on(choice)?;
+    let dialect = match (plan.device, plan.precision) {
         // It knows standard operators alone.
-        spec.reference = Some(std::mem::replace(&mut spec.onnx, registry.graph(model, Dialect::Standard)?));
+        (Device::Openvino, _) => Dialect::Standard,
+        (Device::Cpu, Precision::Bf16) => Dialect::Blocks,
+        _ => Dialect::OnnxRuntime,
+    };
+    if dialect != Dialect::OnnxRuntime {
+        spec.reference = Some(std::mem::replace(&mut spec.onnx, registry.graph(model, dialect)?));
     }
-    Ok(OnnxEncoder::open(runtime, spec, SessionPlan::on(device))?)
+    Ok(OnnxEncoder::open(runtime, spec, plan)?)
 }
 
 /// The space of an encoder's pooled rows, whether it runs here or elsewhere.

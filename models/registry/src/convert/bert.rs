@@ -6,9 +6,10 @@
 use protext_graph::{BoxError, GraphBuilder, Value};
 
 use super::GraphOptions;
-use super::config::BertConfig;
+use super::config::{Activation, BertConfig};
 use super::encoder_graph::EncoderGraph;
 use super::error::ConvertError;
+use super::esm::block_parts;
 use super::weights::Weights;
 
 pub(super) fn build<'w>(
@@ -68,8 +69,16 @@ fn block<'w>(
     let shape = config.shape;
     let (dim, wide) = (shape.dim, shape.feed_forward_dim);
     let name = format!("encoder.layer.{}", layer - 1);
+    graph.builder.set_scope(&name);
+    if graph.has_whole_blocks() {
+        if config.activation != Activation::GeluErf {
+            return Err(ConvertError::NoBlocks);
+        }
+        let norms = [format!("{name}.attention.output.LayerNorm"), format!("{name}.output.LayerNorm")];
+        let parts = block_parts(graph, weights, &name, &norms)?;
+        return Ok(graph.whole_block(hidden, &parts));
+    }
     let g = &mut graph.builder;
-    g.set_scope(&name);
     let query_scale = (shape.head_dim() as f32).sqrt().recip();
     let mut projected = |part: &str, scale: f32| {
         let linear = weights.linear(g, &format!("{name}.attention.self.{part}"), [dim, dim], scale)?;

@@ -7,11 +7,13 @@
 //! Attention comes in two branches, with and without a key mask: ONNX Runtime's fast kernel takes no mask, and a
 //! batch without padding needs none.
 
-use protext_graph::{Branch, ElementType, GraphBuilder, Linear, MICROSOFT, Value};
+use protext_graph::{Branch, ElementType, GraphBuilder, LayerNorm, Linear, MICROSOFT, Value};
 
 use super::config::{Activation, EncoderShape};
 use super::{Dialect, GraphOptions};
 
+/// Domain of Protext's own operators.
+const PROTEXT: &str = "protext";
 /// Added to the scores of padding: their share after softmax is exactly zero in 32 bits.
 const MASKED_SCORE: f32 = -10_000.0;
 
@@ -38,12 +40,23 @@ pub(super) struct EncoderGraph<'w> {
     statistics: Vec<(u32, Value, Value)>,
 }
 
+/// What a whole block is made of.
+pub(super) struct BlockParts {
+    pub(super) norms: [LayerNorm; 2],
+    pub(super) linears: [Linear; 6],
+    pub(super) norm_first: bool,
+    /// Tables of cosines and sines, `[tokens, head_dim / 2]`.
+    pub(super) rotary: Option<(Value, Value)>,
+}
+
 /// How attention is kept off padding.
 enum Padding {
     /// Two branches: `no_padding []` chooses, `key_mask [batch, tokens]` (int32, 1 for tokens) masks.
     Branches { no_padding: Value, key_mask: Value },
     /// `[batch, 1, 1, tokens]` is added to all scores.
     Scores(Value),
+    /// Blocks know the lengths.
+    Inside,
 }
 
 impl<'w> EncoderGraph<'w> {
@@ -63,6 +76,7 @@ impl<'w> EncoderGraph<'w> {
         let padding = match options.dialect {
             Dialect::OnnxRuntime => padding_branches(&mut g, &lengths, &n_tokens, &is_token),
             Dialect::Standard => padding_scores(&mut g, &is_token),
+            Dialect::Blocks => Padding::Inside,
         };
         let total = g.reduce_sum(&weights, &[1]);
         let shares = g.div(&weights, &total);
@@ -83,9 +97,35 @@ impl<'w> EncoderGraph<'w> {
         }
     }
 
-    /// Whether ONNX Runtime's own operators may be used.
-    pub(super) fn is_onnx_runtime(&self) -> bool {
-        self.dialect == Dialect::OnnxRuntime
+    /// Whether the tables of rotary positions are computed as the model runs.
+    pub(super) fn has_any_positions(&self) -> bool {
+        self.dialect != Dialect::Standard
+    }
+
+    /// Whether blocks are one operator each.
+    pub(super) fn has_whole_blocks(&self) -> bool {
+        self.dialect == Dialect::Blocks
+    }
+
+    /// A block as one operator: `norms` are of its attention and its feed-forward part, `linears` the query (scaled), key, value,
+    /// output, and the two of the feed-forward part.
+    pub(super) fn whole_block(&mut self, hidden: &Value, parts: &BlockParts) -> Value {
+        let [attention_norm, feed_forward_norm] = &parts.norms;
+        let [query, key, value, output, widen, narrow] = &parts.linears;
+        let norm = |norm: &LayerNorm| [norm.weight.clone(), norm.bias.clone()];
+        let linear = |linear: &Linear| [linear.weight.clone(), linear.bias.clone()];
+        let mut inputs = vec![hidden.clone(), self.lengths.clone()];
+        inputs.extend(norm(attention_norm));
+        inputs.extend([query, key, value, output].into_iter().flat_map(linear));
+        inputs.extend(norm(feed_forward_norm));
+        inputs.extend([widen, narrow].into_iter().flat_map(linear));
+        inputs.extend(parts.rotary.iter().flat_map(|(cos, sin)| [cos.clone(), sin.clone()]));
+        let block = self.builder.node("EncoderBlock", &inputs).domain(PROTEXT);
+        block
+            .attribute("num_heads", self.shape.n_heads as i64)
+            .attribute("epsilon", self.shape.norm_epsilon)
+            .attribute("norm_first", i64::from(parts.norm_first))
+            .output()
     }
 
     /// Attention over heads; `query` is already scaled. All `[batch, tokens, dim]`.
@@ -115,6 +155,7 @@ impl<'w> EncoderGraph<'w> {
                 let mixed = g.transpose(&mixed, [0, 2, 1, 3]);
                 g.reshape(&mixed, &[0, 0, self.shape.dim as i64])
             }
+            Padding::Inside => unreachable!("blocks are whole"),
         }
     }
 

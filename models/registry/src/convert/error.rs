@@ -25,6 +25,11 @@ pub enum ConvertError {
         #[source]
         source: ConfigError,
     },
+    /// Whole blocks know one activation.
+    #[error(
+        "blocks in bfloat16 know GELU by the error function alone; this model has another activation, so it runs in fp32"
+    )]
+    NoBlocks,
     /// No checkpoint file was given.
     #[error(
         "no checkpoint file was given; pass model.safetensors, pytorch_model.bin, or the shards with their index"

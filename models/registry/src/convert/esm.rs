@@ -7,7 +7,7 @@ use protext_graph::{ElementType, GraphBuilder, MICROSOFT, Value};
 
 use super::GraphOptions;
 use super::config::{Activation, EsmConfig};
-use super::encoder_graph::EncoderGraph;
+use super::encoder_graph::{BlockParts, EncoderGraph};
 use super::error::ConvertError;
 use super::weights::Weights;
 
@@ -101,6 +101,16 @@ fn block<'w>(
     let (dim, wide) = (shape.dim, shape.feed_forward_dim);
     let name = format!("encoder.layer.{}", layer - 1);
     graph.builder.set_scope(&name);
+    if let (true, Rotation::Fused { cos, sin, .. }) = (graph.has_whole_blocks(), rotation) {
+        let parts = block_parts(
+            graph,
+            weights,
+            &name,
+            &[format!("{name}.attention.LayerNorm"), format!("{name}.LayerNorm")],
+        )?;
+        let rotary = Some((cos.clone(), sin.clone()));
+        return Ok(graph.whole_block(hidden, &BlockParts { norm_first: true, rotary, ..parts }));
+    }
     let g = &mut graph.builder;
     let norm = weights.layer_norm(g, &format!("{name}.attention.LayerNorm"), dim, shape.norm_epsilon)?;
     let normed = g.layer_norm(hidden, &norm);
@@ -126,6 +136,33 @@ fn block<'w>(
     Ok(graph.residual(&activated, &narrow, &attended))
 }
 
+/// The parts of the block `name` of a checkpoint by their names in Hugging Face transformers, which ESM-2 shares with BERT but for
+/// those of its norms.
+pub(super) fn block_parts<'w>(
+    graph: &mut EncoderGraph<'w>,
+    weights: Weights<'w>,
+    name: &str,
+    norms: &[String; 2],
+) -> Result<BlockParts, ConvertError> {
+    let shape = graph.shape;
+    let (dim, wide) = (shape.dim, shape.feed_forward_dim);
+    let query_scale = (shape.head_dim() as f32).sqrt().recip();
+    let g = &mut graph.builder;
+    let mut norm = |norm: &String| weights.layer_norm(g, norm, dim, shape.norm_epsilon);
+    let norms = [norm(&norms[0])?, norm(&norms[1])?];
+    let mut linear =
+        |part: &str, dims: [usize; 2], scale: f32| weights.linear(g, &format!("{name}.{part}"), dims, scale);
+    let linears = [
+        linear("attention.self.query", [dim, dim], query_scale)?,
+        linear("attention.self.key", [dim, dim], 1.0)?,
+        linear("attention.self.value", [dim, dim], 1.0)?,
+        linear("attention.output.dense", [dim, dim], 1.0)?,
+        linear("intermediate.dense", [dim, wide], 1.0)?,
+        linear("output.dense", [wide, dim], 1.0)?,
+    ];
+    Ok(BlockParts { norms, linears, norm_first: false, rotary: None })
+}
+
 /// Rotary positions: each head's two halves are turned against each other by position times frequency.
 enum Rotation {
     /// For ONNX Runtime's operator: tables `[tokens, head_dim / 2]`, and the first position `[1]`.
@@ -142,7 +179,7 @@ impl Rotation {
     ) -> Result<Self, ConvertError> {
         let frequencies = frequencies(config, weights)?;
         graph.builder.set_scope("rotary");
-        Ok(match graph.is_onnx_runtime() {
+        Ok(match graph.has_any_positions() {
             true => Self::fused(graph, frequencies),
             false => Self::spelled(graph, &frequencies),
         })

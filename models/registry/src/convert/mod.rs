@@ -37,6 +37,8 @@ pub enum Dialect {
     OnnxRuntime,
     /// Standard ones only, without branches: for runtimes that know no others (OpenVINO), also in bfloat16.
     Standard,
+    /// Whole transformer blocks as one operator of Protext's own, which computes in bfloat16 (`protext-kernels`).
+    Blocks,
 }
 
 impl Dialect {
@@ -46,6 +48,7 @@ impl Dialect {
         match self {
             Self::OnnxRuntime => "onnxruntime",
             Self::Standard => "standard",
+            Self::Blocks => "blocks",
         }
     }
 }
@@ -113,7 +116,7 @@ pub fn convert(request: &ConvertRequest) -> Result<Converted, ConvertError> {
     graph.metadata("protext.statistics_layers", listed(&request.options.statistics_layers));
     let written = graph.finish()?.write(&request.output, &request.layout)?;
     let max_tokens = match (&config, request.options.dialect) {
-        (ModelConfig::Esm(_), Dialect::OnnxRuntime) => None,
+        (ModelConfig::Esm(_), Dialect::OnnxRuntime | Dialect::Blocks) => None,
         (ModelConfig::Esm(_), Dialect::Standard) => Some(esm::STORED_POSITIONS),
         (ModelConfig::Bert(config), _) => Some(config.max_tokens),
     };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use protext_core::Modality;
 use protext_engine::eval::{PairOptions, PairTable, TextPair};
-use protext_onnx::Device;
+use protext_onnx::DeviceChoice;
 
 use super::row_source::{RowFile, RowSource};
 use crate::wiring::{self, ModelArgs};
@@ -43,9 +43,9 @@ pub(crate) struct PairArgs {
     /// Text encoder.
     #[arg(long, value_name = "ID", default_value = DEFAULT_TEXT_ENCODER)]
     pub(crate) text_encoder: String,
-    /// Device: auto, cpu, openvino or cuda.
+    /// Device: auto, cpu, openvino or cuda, with its numbers if they matter: cpu:bf16.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub(crate) device: Device,
+    pub(crate) device: DeviceChoice,
 }
 
 /// Files of rows that stand for encoders.
