@@ -22,7 +22,7 @@ help:
 	@echo "make test    every test"
 	@echo "make check   what CI runs: format, lints, tests, documentation"
 	@echo "make smoke   the compose stack: up, a job with two workers, one of them killed, its result searched, down"
-	@echo "make bench   speed beside PyTorch and ONNX Runtime in Python (fetches them into $(PEERS))"
+	@echo "make bench   speed beside PyTorch, esm.cpp, ONNX Runtime and OpenVINO in Python (fetches them into $(PEERS)): docs/results/speed.md"
 	@echo "make bench-jobs    batch jobs: overhead, workers, memory (docs/results/jobs.md)"
 	@echo "make jobs-chaos    a job over 20,000 proteins with workers killed and networks cut (docs/results/jobs_chaos.md; an hour)"
 	@echo "make bench-search  search beside hnswlib, usearch and faiss: docs/results/index.md (an hour on two cores)"
@@ -54,7 +54,7 @@ check: tools
 	$(MAKE) smoke
 
 bench: build models $(PEERS)
-	PYTHONPATH=$(PEERS) $(PROTEXT) bench embed --data services/cli/demo/proteins.fasta --json docs/results/bench_embed.json
+	PYTHONPATH=$(PEERS) python3 docs/results/speed.py $(PROTEXT) $(or $(wildcard $(SHARED)/proteins/human_swissprot.tsv.gz),services/cli/demo/proteins.fasta)
 	$(PROTEXT) bench api --json docs/results/bench_api.json
 
 # Batch jobs against `protext embed`, two workers against one, memory, a million short records: docs/results/jobs.md.

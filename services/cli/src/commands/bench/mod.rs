@@ -2,6 +2,7 @@
 
 mod api;
 mod embed;
+mod percentile;
 mod search;
 
 use std::process::ExitCode;
@@ -10,9 +11,10 @@ use clap::Subcommand;
 
 #[derive(Subcommand)]
 pub(crate) enum Args {
-    /// Residues per second of embedding, beside ONNX Runtime in Python and PyTorch where they are installed.
+    /// Residues per second of embedding, beside PyTorch, esm.cpp, ONNX Runtime and OpenVINO in Python where they are installed; what
+    /// a device's numbers cost; and many callers at once.
     #[command(after_help = "Example (peers from a folder that pip filled):\n  \
-        PYTHONPATH=.bench/peers protext bench embed --data services/cli/demo/proteins.fasta --json -")]
+        PYTHONPATH=.bench/peers protext bench embed --data services/cli/demo/proteins.fasta --device openvino --json -")]
     Embed(embed::Args),
     /// Queries per second against recall, building and memory, beside hnswlib, usearch and faiss where they are installed.
     #[command(after_help = "Example (peers from a folder that pip filled):\n  \

@@ -113,24 +113,3 @@ impl Outcome {
         self.n_errors += other.n_errors;
     }
 }
-
-/// The value below which a share of the sorted values lies; 0 without values.
-pub(super) fn percentile(sorted: &[f64], share: f64) -> f64 {
-    let last = sorted.len().saturating_sub(1);
-    sorted.get((last as f64 * share).round() as usize).copied().unwrap_or(0.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_values_that_occurred() {
-        let values: Vec<f64> = (0..=100).map(f64::from).collect();
-        assert_eq!(
-            (percentile(&values, 0.5), percentile(&values, 0.99), percentile(&values, 1.0)),
-            (50.0, 99.0, 100.0)
-        );
-        assert_eq!(percentile(&[], 0.5), 0.0);
-    }
-}

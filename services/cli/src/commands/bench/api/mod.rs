@@ -17,8 +17,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::connection::Connection;
-use self::load::{Outcome, Request, percentile, run_load};
+use self::load::{Outcome, Request, run_load};
 use self::service::Service;
+use super::percentile::percentile;
 use crate::commands::eval::write_json;
 use crate::fault::UsageError;
 

@@ -1,27 +1,39 @@
-//! `protext bench embed`: residues per second, beside ONNX Runtime in Python and PyTorch.
+//! `protext bench embed`: residues per second beside the programs that people use now, what a device's numbers cost, and many
+//! callers at once.
+
+mod clients;
+mod peer;
+mod price;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use protext_core::{Modality, ProteinSequence, ResiduePolicy};
-use protext_engine::embed_records;
-use protext_engine::input::{InputOptions, InputRecord, Source, open};
-use protext_registry::wheel::python;
-use serde::{Deserialize, Serialize};
+use protext_core::{Encoded, EncoderInput, Modality, ProteinSequence, ResiduePolicy};
+use protext_engine::input::{InputOptions, InputRecord, Payload, Source, open};
+use protext_engine::{Embedder, embed_records};
+use protext_onnx::{Device, Precision};
+use protext_registry::convert::Dialect;
+use serde::Serialize;
 
+use self::clients::Clients;
+use self::peer::Peer;
+use self::price::{Price, price};
+use super::percentile::percentile_of;
 use crate::commands::embed::RecordArgs;
 use crate::commands::eval::write_json;
 use crate::fault::UsageError;
 use crate::wiring::{self, ModelArgs};
 
-const ONNXRUNTIME_PEER: &str = include_str!("../peers/onnxruntime_peer.py");
-const PYTORCH_PEER: &str = include_str!("../peers/pytorch_peer.py");
+const ONNXRUNTIME_PEER: &str = include_str!("../../peers/onnxruntime_peer.py");
+const OPENVINO_PEER: &str = include_str!("../../peers/openvino_peer.py");
+const ESM_CPP_PEER: &str = include_str!("../../peers/esm_cpp_peer.py");
+const PYTORCH_PEER: &str = include_str!("../../peers/pytorch_peer.py");
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Proteins to embed.
+    /// Proteins to embed; those of 30 to 1,022 residues count.
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Most proteins taken from the file, evenly spread.
@@ -30,6 +42,9 @@ pub(crate) struct Args {
     /// Rounds; ours and the peers take turns and the median of each counts.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Callers at once that each send single proteins; 0 for none.
+    #[arg(long, default_value_t = 32)]
+    clients: usize,
     #[command(flatten)]
     model: ModelArgs,
     /// Where the figures go as JSON; - for standard output.
@@ -41,6 +56,8 @@ pub(crate) struct Args {
 struct Report {
     bench: &'static str,
     encoder: String,
+    device: String,
+    precision: String,
     n_proteins: usize,
     n_residues: u64,
     n_threads: usize,
@@ -49,15 +66,19 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio_to_onnxruntime_python: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    ratio_to_openvino_python: Option<f64>,
+    /// How OpenVINO ran: its numbers, and one at a time or several at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    openvino_python_ran: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio_to_esm_cpp: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ratio_to_pytorch: Option<f64>,
     not_installed: Vec<String>,
-}
-
-/// What a peer prints.
-#[derive(Deserialize)]
-struct PeerSaid {
-    seconds: f64,
-    residues: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    price: Option<Price>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clients: Option<Clients>,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -65,39 +86,70 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Err(UsageError("--rounds and --n-proteins must be at least 1".to_owned()).into());
     }
     let records = sample(&args)?;
+    let inputs = records.iter().map(input).collect::<anyhow::Result<Vec<EncoderInput>>>()?;
     let folder = tempfile::tempdir()?;
     let sequences = folder.path().join("sequences.txt");
     std::fs::write(
         &sequences,
         records.iter().map(|record| record.payload.as_str()).collect::<Vec<_>>().join("\n"),
     )?;
-    let model = wiring::registry()?.ready(&args.model.encoder)?;
+    let registry = wiring::registry()?;
+    let model = registry.ready(&args.model.encoder)?;
     let embedder = wiring::start_embedder(&args.model, false)?;
     let n_threads = embedder.batcher().settings().n_workers;
+    let standard = registry.graph(&model, Dialect::Standard)?;
     let checkpoint = model.files.config.parent().unwrap_or(Path::new(".")).to_owned();
-    let mut onnxruntime = Peer::new("onnxruntime", ONNXRUNTIME_PEER, model.onnx);
-    let mut pytorch = Peer::new("torch with transformers", PYTORCH_PEER, checkpoint);
-    let mut ours = Vec::new();
+    let mut peers = [
+        Peer::new("onnxruntime", ONNXRUNTIME_PEER, model.onnx),
+        Peer::new("openvino", OPENVINO_PEER, standard),
+        Peer::new("esm-cpp", ESM_CPP_PEER, checkpoint.clone()),
+        Peer::new("torch with transformers", PYTORCH_PEER, checkpoint),
+    ];
+    let (mut ours, mut rows) = (Vec::new(), Vec::new());
     for round in 0..args.rounds {
         eprintln!("round {} of {}", round + 1, args.rounds);
-        ours.push(embed_once(&embedder, &records)?);
-        onnxruntime.run(&sequences, n_threads);
-        pytorch.run(&sequences, n_threads);
+        let (rate, encoded) = embed_once(&embedder, &records)?;
+        ours.push(rate);
+        rows = encoded;
+        for peer in &mut peers {
+            peer.run(&sequences, n_threads);
+        }
     }
-    let residues_per_s = median(&mut ours).context("no round was run")?;
-    let missing = [&onnxruntime, &pytorch].into_iter().filter(|peer| !peer.is_installed);
-    let not_installed = missing.map(|peer| peer.name.to_owned()).collect();
+    let residues_per_s = percentile_of(ours, 0.5);
+    let running =
+        embedder.encoder().running().context("an encoder that runs elsewhere is not measured here")?;
+    let (device, precision) = (running.device.clone(), running.precision.clone());
+    let is_reference = device == Device::Cpu.to_string() && precision == Precision::Fp32.to_string();
+    let clients = match args.clients {
+        0 => None,
+        n_clients => Some(clients::measure(&embedder, &inputs, n_clients, residues_per_s)?),
+    };
+    drop(embedder);
+    let price = if is_reference { None } else { price(&on_the_cpu(&args, &records)?, &rows) };
+    let [onnxruntime, openvino, esm_cpp, pytorch] = &peers;
+    let ratio = |peer: &Peer| peer.rate().map(|rate| residues_per_s / rate);
     let report = Report {
         bench: "embed",
-        encoder: args.model.encoder,
+        device,
+        precision,
         n_proteins: records.len(),
         n_residues: records.iter().map(|record| record.payload.as_str().len() as u64).sum(),
         n_threads,
         rounds: args.rounds,
         residues_per_s,
-        ratio_to_onnxruntime_python: onnxruntime.ratio(residues_per_s),
-        ratio_to_pytorch: pytorch.ratio(residues_per_s),
-        not_installed,
+        ratio_to_onnxruntime_python: ratio(onnxruntime),
+        ratio_to_openvino_python: ratio(openvino),
+        openvino_python_ran: openvino.way.clone(),
+        ratio_to_esm_cpp: ratio(esm_cpp),
+        ratio_to_pytorch: ratio(pytorch),
+        not_installed: peers
+            .iter()
+            .filter(|peer| peer.failure.is_some())
+            .map(|peer| peer.name.into())
+            .collect(),
+        price,
+        clients,
+        encoder: args.model.encoder,
     };
     print(&report);
     write_json(args.json.as_deref(), &report)?;
@@ -111,7 +163,7 @@ fn sample(args: &Args) -> anyhow::Result<Vec<InputRecord>> {
         let mut record = record?;
         let (sequence, _) = ProteinSequence::parse(record.payload.as_str(), ResiduePolicy::default())?;
         if (30..=1022).contains(&sequence.len()) {
-            record.payload = protext_engine::input::Payload::Sequence(sequence.as_str().to_owned());
+            record.payload = Payload::Sequence(sequence.as_str().to_owned());
             records.push(record);
         }
     }
@@ -123,74 +175,61 @@ fn sample(args: &Args) -> anyhow::Result<Vec<InputRecord>> {
     Ok(chosen)
 }
 
-fn embed_once(embedder: &protext_engine::Embedder, records: &[InputRecord]) -> anyhow::Result<f64> {
-    let args = RecordArgs::default();
-    let settings = args.settings(Modality::Protein, false, false);
+fn input(record: &InputRecord) -> anyhow::Result<EncoderInput> {
+    let (sequence, _) = ProteinSequence::parse(record.payload.as_str(), ResiduePolicy::default())?;
+    Ok(EncoderInput::Protein(sequence))
+}
+
+/// Residues per second, and the rows in order.
+fn embed_once(embedder: &Embedder, records: &[InputRecord]) -> anyhow::Result<(f64, Vec<Encoded>)> {
+    let settings = RecordArgs::default().settings(Modality::Protein, false, false);
+    let mut rows = Vec::with_capacity(records.len());
     let started = Instant::now();
     let records = records.iter().cloned().map(Ok);
     let summary = embed_records(embedder, "bench", records, &settings, |outcome| -> anyhow::Result<()> {
-        outcome?;
+        rows.push(outcome?.encoded);
         Ok(())
     })?;
-    Ok(summary.n_residues as f64 / started.elapsed().as_secs_f64())
+    Ok((summary.n_residues as f64 / started.elapsed().as_secs_f64(), rows))
 }
 
-/// One program measured beside us.
-struct Peer {
-    name: &'static str,
-    script: &'static str,
-    model: PathBuf,
-    /// Residues per second of each round.
-    rates: Vec<f64>,
-    is_installed: bool,
-}
-
-impl Peer {
-    fn new(name: &'static str, script: &'static str, model: PathBuf) -> Self {
-        Self { name, script, model, rates: Vec::new(), is_installed: true }
-    }
-
-    /// Runs it once and keeps its rate; the first failure says that it is not installed.
-    fn run(&mut self, sequences: &Path, n_threads: usize) {
-        if !self.is_installed {
-            return;
-        }
-        let mut command = Command::new(python());
-        command.args(["-c", self.script]).arg(&self.model).arg(sequences).arg(n_threads.to_string());
-        let said = command.output().ok().filter(|output| output.status.success());
-        match said.and_then(|output| serde_json::from_slice::<PeerSaid>(&output.stdout).ok()) {
-            Some(said) => self.rates.push(said.residues as f64 / said.seconds),
-            None => {
-                self.is_installed = false;
-                let (name, python) = (self.name, python());
-                eprintln!(
-                    "{name} is not installed for {python}, so there is no ratio to it; `make bench` fetches it"
-                );
-            }
-        }
-    }
-
-    fn ratio(&mut self, residues_per_s: f64) -> Option<f64> {
-        median(&mut self.rates).map(|rate| residues_per_s / rate)
-    }
-}
-
-fn median(values: &mut [f64]) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+/// The rows of the CPU provider in 32 bits, in the runtime that is loaded.
+fn on_the_cpu(args: &Args, records: &[InputRecord]) -> anyhow::Result<Vec<Encoded>> {
+    let model = ModelArgs { device: Device::Cpu.into(), ..args.model.clone() };
+    Ok(embed_once(&wiring::start_embedder(&model, false)?, records)?.1)
 }
 
 fn print(report: &Report) {
     let (n, residues, threads) = (report.n_proteins, report.n_residues, report.n_threads);
-    println!("{}: {n} proteins, {residues} residues, {threads} threads", report.encoder);
-    println!("residues per second           {:>10.0}", report.residues_per_s);
+    let (device, precision) = (&report.device, &report.precision);
+    println!(
+        "{} on {device} in {precision}: {n} proteins, {residues} residues, {threads} threads",
+        report.encoder
+    );
+    println!("residues per second                          {:>8.0}", report.residues_per_s);
+    let openvino = report.openvino_python_ran.as_deref().unwrap_or("at its best");
     for (name, ratio) in [
         ("ONNX Runtime in Python, one at a time", report.ratio_to_onnxruntime_python),
+        (&format!("OpenVINO in Python, {openvino}"), report.ratio_to_openvino_python),
+        ("esm.cpp, its scheduler", report.ratio_to_esm_cpp),
         ("PyTorch, sorted batches", report.ratio_to_pytorch),
     ] {
-        match ratio {
-            Some(ratio) => println!("times {name:<38} {ratio:.2}"),
-            None => println!("times {name:<38} not installed"),
-        }
+        let ratio = ratio.map_or("not installed".to_owned(), |ratio| format!("{ratio:.2}"));
+        println!("times {name:<38} {ratio:>8}");
+    }
+    if let Some(price) = &report.price {
+        println!("least cosine with the CPU in fp32            {:>8.5}", price.cosine_min);
+        println!("mean cosine                                  {:>8.5}", price.cosine_mean);
+        println!("same nearest protein, share                  {:>8.3}", price.top1_agreement);
+    }
+    if let Some(clients) = &report.clients {
+        println!(
+            "{} callers: {:.2} of the above, p99 {:.0} ms ({:.0} ms alone, of which the median is {:.0} ms)",
+            clients.n_clients,
+            clients.share_of_offline,
+            clients.p99_ms,
+            clients.alone_p99_ms,
+            clients.alone_p50_ms
+        );
     }
 }

