@@ -172,14 +172,15 @@ pub trait CollectionView: fmt::Debug + Send + Sync {
         within: Option<&Chosen>,
     ) -> Result<Vec<WordHit>, IndexError>;
 
-    /// Shows records one by one, after the first `offset` of them, until `visit` has enough. The order is the collection's own
-    /// and stays the same while nobody writes. Vectors are read where asked for.
+    /// Shows records one by one until `visit` has enough: of those after the first `offset` every `step`-th (at least 1), where
+    /// `places` is `(offset, step)`. The order is the collection's own and stays the same while nobody writes. Vectors are read
+    /// where asked for.
     ///
     /// # Errors
     /// As [`CollectionView::get`].
     fn each(
         &self,
-        offset: usize,
+        places: (usize, usize),
         with_vectors: bool,
         visit: &mut dyn FnMut(StoredRecord) -> ControlFlow<()>,
     ) -> Result<(), IndexError>;
@@ -351,11 +352,11 @@ impl CollectionView for View {
 
     fn each(
         &self,
-        offset: usize,
+        (offset, step): (usize, usize),
         with_vectors: bool,
         visit: &mut dyn FnMut(StoredRecord) -> ControlFlow<()>,
     ) -> Result<(), IndexError> {
-        for entry in self.entries().skip(offset) {
+        for entry in self.entries().skip(offset).step_by(step) {
             if visit(stored(entry, with_vectors)?).is_break() {
                 break;
             }

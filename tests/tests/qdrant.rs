@@ -6,36 +6,18 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
-use std::process::{Command, Stdio};
-
+use protext_local_server::qdrant::{KEY, QdrantLocal};
 use serde_json::{Value, json};
-use support::jobs::Running;
 use support::{Service, is_ready, protext, some_proteins, stderr};
 
-const KEY: &str = "key-of-the-tests";
-
 /// The server, and its address.
-fn start(test: &str) -> Option<(Running, String)> {
-    let libraries = std::env::var("PROTEXT_TEST_CLIENTS").unwrap_or_default();
-    if !Path::new(&libraries).join("qdrant_client").exists() {
-        let _ = writeln!(
-            std::io::stderr(),
-            "NOT RUN: {test}: PROTEXT_TEST_CLIENTS names no folder with qdrant_client; `make test` gets it"
-        );
-        return None;
-    }
+fn start(test: &str) -> Option<(QdrantLocal, String)> {
     if !is_ready(test) {
         return None;
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/qdrant_local.py");
-    let mut command = Command::new("python3");
-    command.arg(script).args(["--key", KEY]).env("PYTHONPATH", libraries);
-    let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    Some((Running(child), line.trim().replace("http://", "qdrant://")))
+    let server = QdrantLocal::start(test)?;
+    let address = format!("qdrant://{}", server.authority);
+    Some((server, address))
 }
 
 fn run(args: &[&str]) -> std::process::Output {

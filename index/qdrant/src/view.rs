@@ -230,12 +230,13 @@ impl CollectionView for QdrantView {
 
     fn each(
         &self,
-        offset: usize,
+        (offset, step): (usize, usize),
         with_vectors: bool,
         visit: &mut dyn FnMut(StoredRecord) -> ControlFlow<()>,
     ) -> Result<(), IndexError> {
         let shared = &self.shared;
         let Some(mut from) = self.pass_over(offset)? else { return Ok(()) };
+        let mut n_passed = 0;
         loop {
             let page = points::scroll(
                 &shared.client,
@@ -245,6 +246,11 @@ impl CollectionView for QdrantView {
                 (&["record"], with_vectors),
             )?;
             for point in page.points {
+                let is_passed_over = n_passed % step != 0;
+                n_passed += 1;
+                if is_passed_over {
+                    continue;
+                }
                 let stored = point.into_stored(&shared.client.place, &shared.spaces, with_vectors)?;
                 if visit(stored).is_break() {
                     return Ok(());

@@ -17,8 +17,9 @@ use protext_index::{
     CollectionBuilder, CollectionStore, CollectionView, Filter, FilterFault, IndexError, IndexKind, Record,
     Store, StoreError, StoreOptions, Taxonomy, Upsert, Wanted,
 };
+use protext_local_server::qdrant::QdrantLocal;
 use protext_qdrant::{QdrantAddress, QdrantBuild, QdrantSettings, QdrantStore};
-use support::{Local, address, record, settings, space, upsert, vector};
+use support::{address, record, settings, space, upsert, vector};
 
 const N: u32 = 40;
 const NODES: &str = "1|1\n2|1\n562|2\n2759|1\n9606|2759\n";
@@ -82,7 +83,7 @@ fn on_server(test: &str) -> Option<Subject> {
 }
 
 fn in_local_mode(test: &str) -> Option<Subject> {
-    let local = Local::start(test)?;
+    let local = QdrantLocal::start(test)?;
     let address = address(&local.authority);
     assert_eq!(build(&address, &settings(), 0..N), N as usize);
     let store = QdrantStore::open(&address, &settings(), Some(&spaces()[0])).unwrap();
@@ -162,7 +163,7 @@ fn records_come_back_as_they_were_stored() {
         assert!(view.first_of_gene("Gene1").unwrap().is_none());
         let (mut all, mut late) = (Vec::new(), Vec::new());
         let see = |into: &mut Vec<String>, with_vectors: bool, offset| {
-            view.each(offset, with_vectors, &mut |stored| {
+            view.each((offset, 1), with_vectors, &mut |stored| {
                 assert_eq!(stored.vectors.len(), if with_vectors { 2 } else { 0 });
                 into.push(stored.record.id.clone());
                 ControlFlow::Continue(())
@@ -176,8 +177,15 @@ fn records_come_back_as_they_were_stored() {
         see(&mut late, false, 40);
         see(&mut late, false, 4_000);
         assert_eq!(late.len(), 7);
+        let mut thinned = Vec::new();
+        view.each((2, 9), true, &mut |stored| {
+            thinned.push(stored.record.id.clone());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(thinned, all.iter().skip(2).step_by(9).cloned().collect::<Vec<_>>());
         let mut n_seen = 0;
-        view.each(0, false, &mut |_| {
+        view.each((0, 1), false, &mut |_| {
             n_seen += 1;
             if n_seen == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })

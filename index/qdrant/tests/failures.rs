@@ -15,9 +15,10 @@ use protext_index::{
     CollectionHost as _, CollectionStore as _, CollectionView as _, IndexError, RemoteError, StoreError,
     Wanted,
 };
+use protext_local_server::qdrant::{KEY, QdrantLocal};
 use protext_qdrant::{QdrantAddress, QdrantBuild, QdrantServer, QdrantSettings, QdrantStore, Quantization};
 use serde_json::json;
-use support::{KEY, Local, address, settings, space, upsert, vector};
+use support::{address, collections, foreign_collection, settings, space, upsert, vector};
 
 fn spaces() -> Vec<Space> {
     vec![space("main", 16)]
@@ -46,7 +47,7 @@ fn remote(error: StoreError) -> RemoteError {
 
 #[test]
 fn what_passes_is_tried_again_and_what_does_not_is_told() {
-    let Some(local) = Local::start("a server that is busy") else { return };
+    let Some(local) = QdrantLocal::start("a server that is busy") else { return };
     let store = build(&address(&local.authority), &settings(), 0..10);
     // Twice refused, then taken: three tries are allowed.
     for fault in
@@ -56,14 +57,14 @@ fn what_passes_is_tried_again_and_what_does_not_is_told() {
         fault["path"] = json!("/points$");
         fault["method"] = json!("PUT");
         fault["times"] = json!(2);
-        local.spoil(&json!([fault]));
+        local.spoil(&json!([fault]).to_string());
         store.write(batch(10..20)).unwrap();
     }
     assert_eq!(store.state().len(), 20, "what was sent twice is there once");
-    local.spoil(&json!([{"path": "/points$", "method": "PUT", "status": 500, "times": 3}]));
+    local.spoil(&json!([{"path": "/points$", "method": "PUT", "status": 500, "times": 3}]).to_string());
     let busy = remote(store.write(batch(20..30)).unwrap_err());
     assert!(matches!(busy, RemoteError::Busy { status: 500, n_tries: 3, .. }), "{busy}");
-    local.spoil(&json!([{"path": "/points/query$", "status": 400, "times": 1}]));
+    local.spoil(&json!([{"path": "/points/query$", "status": 400, "times": 1}]).to_string());
     let refused = store.view().find(&spaces()[0], &vector(16, 1), &Wanted::new(1)).unwrap_err();
     assert!(matches!(refused, IndexError::Remote(RemoteError::Refused { status: 400, .. })), "{refused}");
     assert_eq!(store.write(batch(20..30)).unwrap().n_inserted, 10);
@@ -71,14 +72,16 @@ fn what_passes_is_tried_again_and_what_does_not_is_told() {
 
 #[test]
 fn a_server_that_goes_in_the_middle_of_a_write_leaves_a_batch_that_can_be_sent_again() {
-    let Some(mut local) = Local::start("a server that goes") else { return };
+    let Some(mut local) = QdrantLocal::start("a server that goes") else { return };
     let store = build(&address(&local.authority), &settings(), 0..5);
     // The first 256 records pass, then nobody answers.
-    local.spoil(&json!([{"path": "/points$", "method": "PUT", "after": 1, "drop": true, "times": 100}]));
+    local.spoil(
+        &json!([{"path": "/points$", "method": "PUT", "after": 1, "drop": true, "times": 100}]).to_string(),
+    );
     let cut = remote(store.write(batch(0..600)).unwrap_err());
     let RemoteError::Partial { n_written: 256, n_records: 600, source } = &cut else { panic!("{cut}") };
     assert!(matches!(**source, RemoteError::Unreachable { n_tries: 3, .. }), "{source}");
-    local.spoil(&json!([]));
+    local.spoil(&json!([]).to_string());
     let report = store.write(batch(0..600)).unwrap();
     assert_eq!((report.n_inserted, report.n_replaced, store.state().len()), (344, 256, 600));
     assert_eq!(store.state().n_residues(), (0..600).map(|row| 100 + row).sum::<u64>());
@@ -89,12 +92,12 @@ fn a_server_that_goes_in_the_middle_of_a_write_leaves_a_batch_that_can_be_sent_a
 
 #[test]
 fn slow_answers_end_in_time() {
-    let Some(local) = Local::start("a slow server") else { return };
+    let Some(local) = QdrantLocal::start("a slow server") else { return };
     let address = address(&local.authority);
     build(&address, &settings(), 0..5);
     let hasty = QdrantSettings { timeout: Duration::from_secs(1), ..settings() };
     let store = QdrantStore::open(&address, &hasty, None).unwrap();
-    local.spoil(&json!([{"path": "/points/query$", "delay_s": 4, "times": 3}]));
+    local.spoil(&json!([{"path": "/points/query$", "delay_s": 4, "times": 3}]).to_string());
     let start = Instant::now();
     let slow = store.view().find(&spaces()[0], &vector(16, 1), &Wanted::new(1)).unwrap_err();
     assert!(matches!(slow, IndexError::Remote(RemoteError::Slow { n_tries: 3, .. })), "{slow}");
@@ -104,7 +107,7 @@ fn slow_answers_end_in_time() {
 
 #[test]
 fn a_wrong_key_is_told_without_showing_it() {
-    let Some(local) = Local::start("a wrong key") else { return };
+    let Some(local) = QdrantLocal::start("a wrong key") else { return };
     let address = address(&local.authority);
     build(&address, &settings(), 0..1);
     for key in [None, Some(ApiKey::new("a-wrong-secret"))] {
@@ -117,7 +120,7 @@ fn a_wrong_key_is_told_without_showing_it() {
 
 #[test]
 fn another_space_and_other_programs_collections_are_refused() {
-    let Some(local) = Local::start("another space") else { return };
+    let Some(local) = QdrantLocal::start("another space") else { return };
     let first = address(&local.authority);
     let store = build(&first, &settings(), 0..3);
     let other = space("other", 16);
@@ -133,7 +136,7 @@ fn another_space_and_other_programs_collections_are_refused() {
     let nobody = address(&local.authority);
     let missing = QdrantStore::open(&nobody, &settings(), None).unwrap_err();
     assert!(matches!(missing, IndexError::Remote(RemoteError::NoCollection { .. })), "{missing}");
-    local.foreign_collection(nobody.name().unwrap());
+    foreign_collection(&local, nobody.name().unwrap());
     for refused in [
         QdrantStore::open(&nobody, &settings(), None).map(|_| ()).unwrap_err(),
         QdrantBuild::begin(&nobody, &settings(), &spaces(), BTreeMap::new(), None).map(|_| ()).unwrap_err(),
@@ -145,7 +148,7 @@ fn another_space_and_other_programs_collections_are_refused() {
 
 #[test]
 fn a_rebuild_switches_in_one_step_and_leaves_nothing_over() {
-    let Some(local) = Local::start("a rebuild") else { return };
+    let Some(local) = QdrantLocal::start("a rebuild") else { return };
     let address = address(&local.authority);
     let layout = QdrantSettings { shards: 3, quantization: Quantization::Int8, ..settings() };
     let store = build(&address, &layout, 0..10);
@@ -165,13 +168,13 @@ fn a_rebuild_switches_in_one_step_and_leaves_nothing_over() {
     drop(QdrantBuild::begin(&address, &layout, &spaces(), BTreeMap::new(), None).unwrap());
     assert!(seen("P20"));
     let name = address.name().unwrap();
-    assert_eq!(local.collections(name), [format!("{name}-000002")]);
+    assert_eq!(collections(&local, name), [format!("{name}-000002")]);
 
     let server = QdrantServer::new(&address, &layout).unwrap();
     let names: Vec<String> = server.open_all().unwrap().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, [name]);
     server.delete(name).unwrap();
-    assert!(local.collections(name).is_empty() && server.open_all().unwrap().is_empty());
+    assert!(collections(&local, name).is_empty() && server.open_all().unwrap().is_empty());
     let empty = server.create(name, &spaces(), BTreeMap::new()).unwrap();
     assert!(empty.state().is_empty());
     assert_eq!(empty.write(batch(0..2)).unwrap().n_inserted, 2);

@@ -1,7 +1,6 @@
 //! Digests of files, by the function that the manifest names.
 //!
-//! BLAKE3 since version 4: a hash of parts that all cores work on, so a million records are verified in a fraction of a second.
-//! SHA-256 before.
+//! BLAKE3 since version 4: a hash of parts that all cores work on. SHA-256 before.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};

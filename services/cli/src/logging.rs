@@ -43,7 +43,8 @@ pub(crate) fn start(verbose: u8, is_service: bool) -> anyhow::Result<Tracing> {
         (None, Tracing)
     };
     let spans = spans.map(|spans| spans.with_filter(filter_fn(is_span_of_request)));
-    tracing_subscriber::registry().with(vec![Some(lines.boxed()), spans.map(|spans| spans.boxed())]).init();
+    let layers: Vec<Layer> = [lines.boxed()].into_iter().chain(spans.map(|spans| spans.boxed())).collect();
+    tracing_subscriber::registry().with(layers).init();
     Ok(tracing)
 }
 

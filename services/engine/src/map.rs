@@ -62,13 +62,11 @@ pub fn map_of(view: &dyn CollectionView, max_points: usize) -> Result<Collection
         lengths: Vec::new(),
     };
     let mut vectors = Vec::new();
-    let mut n_seen = 0;
-    view.each(0, true, &mut |mut stored| {
-        if n_seen % step == 0 && !stored.vectors.is_empty() {
+    view.each((0, step), true, &mut |mut stored| {
+        if !stored.vectors.is_empty() {
             map.push(&stored.record);
             vectors.push(stored.vectors.swap_remove(0));
         }
-        n_seen += 1;
         ControlFlow::Continue(())
     })?;
     let points = if vectors.len() < LEAST_RECORDS {

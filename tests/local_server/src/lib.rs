@@ -3,6 +3,8 @@
 //! Tests of the registry, of the fetchers and of the whole program answer requests here; nothing but tests depends on it.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "helpers of tests fail loudly")]
 
+pub mod qdrant;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,80 +1,15 @@
 //! A server for the tests: one that runs already (`PROTEXT_TEST_QDRANT`), or Qdrant's own client library in local mode behind
 //! the same routes (`tests/clients/qdrant_local.py`), which `make test` installs.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use protext_core::{Fingerprint, JointVector, Space};
 use protext_http::{ApiKey, Patience};
 use protext_index::{Record, Upsert};
+use protext_local_server::qdrant::{KEY, QdrantLocal};
 use protext_qdrant::{QdrantAddress, QdrantSettings};
 use serde_json::Value;
-
-/// The key that local servers are started with.
-pub(crate) const KEY: &str = "key-of-the-tests";
-
-/// A server in a process of its own, killed when it is dropped.
-pub(crate) struct Local {
-    process: Child,
-    /// `host:port`.
-    pub(crate) authority: String,
-}
-
-impl Local {
-    /// Starts one; `None`, said loudly, where Qdrant's client library is not installed.
-    pub(crate) fn start(test: &str) -> Option<Self> {
-        let libraries = std::env::var("PROTEXT_TEST_CLIENTS").unwrap_or_default();
-        if !Path::new(&libraries).join("qdrant_client").exists() {
-            let _ = writeln!(
-                std::io::stderr(),
-                "NOT RUN: {test}: PROTEXT_TEST_CLIENTS names no folder with qdrant_client; `make test` gets it"
-            );
-            return None;
-        }
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/clients/qdrant_local.py");
-        let mut command = Command::new("python3");
-        command.arg(script).args(["--key", KEY]).env("PYTHONPATH", libraries);
-        let mut process = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let authority = line.trim().trim_start_matches("http://").to_owned();
-        assert!(!authority.is_empty(), "the local server did not start");
-        Some(Self { process, authority })
-    }
-
-    /// Makes the server misbehave; the script says how.
-    pub(crate) fn spoil(&self, faults: &Value) {
-        let told = send(&self.authority, "POST", "/-/faults", faults);
-        assert!(told.starts_with("HTTP/1.1 200"), "{told}");
-    }
-
-    pub(crate) fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-impl Drop for Local {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn send(authority: &str, method: &str, path: &str, body: &Value) -> String {
-    use std::io::Read as _;
-    let mut stream = std::net::TcpStream::connect(authority).unwrap();
-    let body = body.to_string();
-    let length = body.len();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\napi-key: {KEY}\r\nConnection: close");
-    write!(stream, "{head}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
 
 /// Settings with the tests' key and little patience.
 pub(crate) fn settings() -> QdrantSettings {
@@ -138,24 +73,18 @@ pub(crate) fn upsert(row: u32, spaces: &[Space]) -> Upsert {
     Upsert { record: record(row), vectors: vectors.collect() }
 }
 
-impl Local {
-    /// Makes a collection as another program would.
-    pub(crate) fn foreign_collection(&self, name: &str) {
-        let body = serde_json::json!({"vectors": {"x": {"size": 4, "distance": "Dot"}}});
-        assert!(self.ask("PUT", &format!("/collections/{name}"), &body).contains("\"ok\""));
-    }
+/// Makes a collection as another program would.
+pub(crate) fn foreign_collection(local: &QdrantLocal, name: &str) {
+    let body = serde_json::json!({"vectors": {"x": {"size": 4, "distance": "Dot"}}});
+    assert!(local.ask("PUT", &format!("/collections/{name}"), &body.to_string()).contains("\"ok\""));
+}
 
-    /// Names of collections that begin so.
-    pub(crate) fn collections(&self, prefix: &str) -> Vec<String> {
-        let answer = self.ask("GET", "/collections", &Value::Null);
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        let told: Value = serde_json::from_str(body).unwrap();
-        let names = told["result"]["collections"].as_array().unwrap().iter();
-        let names = names.map(|one| one["name"].as_str().unwrap().to_owned());
-        names.filter(|name| name.starts_with(prefix)).collect()
-    }
-
-    fn ask(&self, method: &str, path: &str, body: &Value) -> String {
-        send(&self.authority, method, path, body)
-    }
+/// Names of collections that begin so.
+pub(crate) fn collections(local: &QdrantLocal, prefix: &str) -> Vec<String> {
+    let answer = local.ask("GET", "/collections", "null");
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let told: Value = serde_json::from_str(body).unwrap();
+    let names = told["result"]["collections"].as_array().unwrap().iter();
+    let names = names.map(|one| one["name"].as_str().unwrap().to_owned());
+    names.filter(|name| name.starts_with(prefix)).collect()
 }

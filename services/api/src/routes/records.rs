@@ -317,7 +317,7 @@ fn some_records(
     with_vectors: bool,
 ) -> Result<Vec<StoredRecord>, IndexError> {
     let mut found = Vec::with_capacity(limit);
-    view.each(offset, with_vectors, &mut |stored| {
+    view.each((offset, 1), with_vectors, &mut |stored| {
         found.push(stored);
         if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;

@@ -60,7 +60,7 @@ fn write_all(
     let mut chunk = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
     let with_vectors = with_vectors && form != Form::Fasta;
     let mut is_taken = true;
-    let read = view.each(offset, with_vectors, &mut |stored| {
+    let read = view.each((offset, 1), with_vectors, &mut |stored| {
         match form {
             Form::Fasta => write_fasta(&mut chunk, &stored.record),
             _ => {
