@@ -38,7 +38,7 @@ fn an_imported_adapter_gives_its_golden_vectors() {
         items.iter().map(|item| serde_json::json!({"id": item["id"], "sequence": item["sequence"]}));
     let lines: String = records.map(|record| format!("{record}\n")).collect();
     std::fs::write(at("golden.jsonl"), lines).unwrap();
-    let embed = ["embed", &at("golden.jsonl"), "-o", &at("out.jsonl"), "--space", "joint"];
+    let embed = ["embed", &at("golden.jsonl"), "-o", &at("out.jsonl"), "--space", "joint", "--device", "cpu"];
     let ran = run(&[&embed[..], &["--projection", &at("clip")]].concat());
     assert!(ran.status.success(), "{}", stderr(&ran));
     let written = std::fs::read_to_string(at("out.jsonl")).unwrap();

@@ -140,14 +140,6 @@ impl OnnxEncoder {
         &self.plan
     }
 
-    /// Seconds that its device takes for a golden input of some hundred tokens, the best of three.
-    ///
-    /// # Errors
-    /// [`ModelError::Device`] if it cannot answer.
-    pub fn time(&self) -> Result<f64, ModelError> {
-        golden::time(self)
-    }
-
     /// A worker on another graph or device than its own.
     pub(crate) fn worker_on(&self, onnx: &Path, plan: &SessionPlan) -> Result<SessionWorker, ModelError> {
         let blocks = self.blocks.as_ref().filter(|_| *plan == self.plan);

@@ -1,9 +1,7 @@
 //! A device proves itself: it answers golden inputs as the CPU does in 32 bits, before anyone gets its answers.
 //!
 //! The inputs are fixed, of different lengths in one batch, so that padding is tried as well. Called when an encoder is
-//! opened on a device, and to find the faster of two.
-
-use std::time::Instant;
+//! opened on a device.
 
 use protext_core::{
     Encoder as _, EncoderInput, EncoderWorker as _, LongPolicy, Modality, Piece, PieceOutput,
@@ -24,8 +22,6 @@ const TEXTS: [&str; 2] = [
     "Ubiquitin is a small protein that marks others for degradation by the proteasome.",
     "Lowers the concentration of glucose in blood.",
 ];
-/// The first input is repeated so often to be timed.
-const N_TIMED_COPIES: usize = 3;
 
 /// Least cosine of the device's answers with the CPU's.
 pub(crate) fn prove(encoder: &OnnxEncoder) -> Result<f32, ModelError> {
@@ -59,27 +55,6 @@ pub(crate) fn prove(encoder: &OnnxEncoder) -> Result<f32, ModelError> {
         spec.id
     );
     Err(ModelError::Device { device, reason })
-}
-
-/// Seconds for one golden input, the best of three.
-pub(crate) fn time(encoder: &OnnxEncoder) -> Result<f64, ModelError> {
-    let mut worker = encoder.worker_on(&encoder.spec().onnx, encoder.plan())?;
-    let input = match encoder.modality() {
-        Modality::Protein => protein(&PROTEINS[0].repeat(N_TIMED_COPIES)),
-        Modality::Text => text(&TEXTS[0].repeat(N_TIMED_COPIES)),
-    };
-    let pieces = cut(encoder, &input)?;
-    let batch: Vec<&Piece> = pieces.iter().take(1).collect();
-    let mut best = f64::INFINITY;
-    for round in 0..4 {
-        let started = Instant::now();
-        worker.run(&batch, false).map_err(|error| failed(encoder, &error))?;
-        // The first one warms up.
-        if round > 0 {
-            best = best.min(started.elapsed().as_secs_f64());
-        }
-    }
-    Ok(best)
 }
 
 fn answers(
