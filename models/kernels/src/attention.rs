@@ -175,21 +175,38 @@ impl AttentionScratch {
         let &Projected { n_tokens, n_heads, head_dim, .. } = projected;
         let (dim, depth) = (n_heads * head_dim, head_dim.next_multiple_of(STEP));
         let (stride, padded) = (3 * dim, n_tokens.next_multiple_of(SIDE));
+        // Narrow heads leave half of a step empty. There goes what rounding takes from a query, beside the key once more, so that
+        // scores are those of unrounded queries.
+        let has_room_for_rest = 2 * head_dim <= depth;
         // Neighbouring numbers of a key go to neighbouring lines of a tile.
         let lines = _mm256_setr_epi32(0, 16, 32, 48, 64, 80, 96, 112);
         for token in 0..n_tokens {
             // SAFETY: by the caller of `attend`; places are inside the tiles.
             unsafe {
                 let query = from.add(token * stride);
-                turn(query, head_dim, rotary, token, |at, words, n| {
+                let mut put_query = |at: usize, words: __m256i, n: usize| {
                     let place = left_place(token, at, depth / STEP);
                     _mm256_mask_storeu_epi16(self.queries.as_mut_ptr().add(place).cast(), mask(n), words);
+                };
+                turn(query, head_dim, rotary, token, |at, values, n| {
+                    let words = to_words(values);
+                    put_query(at, words, n);
+                    if has_room_for_rest {
+                        put_query(head_dim + at, to_words(_mm512_sub_ps(values, from_words(words))), n);
+                    }
                 });
-                turn(query.add(dim), head_dim, rotary, token, |at, words, n| {
+                let mut put_key = |at: usize, words: __m256i, n: usize| {
                     let tile = at / STEP * (padded / 16) + token / 16;
                     let place = tile * TILE + at % STEP * 16 + token % 16 * 2;
                     let to = self.keys.as_mut_ptr().add(place).cast();
                     _mm256_mask_i32scatter_epi32::<4>(to, mask(n / 2) as u8, lines, words);
+                };
+                turn(query.add(dim), head_dim, rotary, token, |at, values, n| {
+                    let words = to_words(values);
+                    put_key(at, words, n);
+                    if has_room_for_rest {
+                        put_key(head_dim + at, words, n);
+                    }
                 });
             }
         }
@@ -217,7 +234,7 @@ impl AttentionScratch {
     }
 }
 
-/// Hands out a query or a key in bfloat16, turned to its position: offset, words, how many of them.
+/// Hands out a query or a key, turned to its position: offset, numbers, how many of them.
 ///
 /// # Safety
 /// `row` holds `head_dim` numbers; tables reach to the position.
@@ -228,18 +245,14 @@ unsafe fn turn(
     head_dim: usize,
     rotary: Option<&Rotary<'_>>,
     position: usize,
-    mut put: impl FnMut(usize, __m256i, usize),
+    mut put: impl FnMut(usize, __m512, usize),
 ) {
-    let words = |values: __m512| -> __m256i {
-        // SAFETY: both types are 256 bits.
-        unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values)) }
-    };
     // SAFETY: by the caller.
     unsafe {
         let Some(rotary) = rotary else {
             for at in (0..head_dim).step_by(16) {
                 let n_left = (head_dim - at).min(16);
-                put(at, words(load_some(row.add(at), n_left)), n_left);
+                put(at, load_some(row.add(at), n_left), n_left);
             }
             return;
         };
@@ -249,10 +262,25 @@ unsafe fn turn(
             let n_left = (half - at).min(16);
             let (left, right) = (load_some(row.add(at), n_left), load_some(row.add(half + at), n_left));
             let (cos, sin) = (load_some(cos.add(at), n_left), load_some(sin.add(at), n_left));
-            put(at, words(_mm512_fmsub_ps(left, cos, _mm512_mul_ps(right, sin))), n_left);
-            put(half + at, words(_mm512_fmadd_ps(right, cos, _mm512_mul_ps(left, sin))), n_left);
+            put(at, _mm512_fmsub_ps(left, cos, _mm512_mul_ps(right, sin)), n_left);
+            put(half + at, _mm512_fmadd_ps(right, cos, _mm512_mul_ps(left, sin)), n_left);
         }
     }
+}
+
+/// Numbers as words of bfloat16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn to_words(values: __m512) -> __m256i {
+    // SAFETY: both types are 256 bits.
+    unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values)) }
+}
+
+/// And back.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn from_words(words: __m256i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(words)))
 }
 
 /// Goes on with the softmax of a row: shares of further keys, not yet divided, go into tiles of the left operand, the first of which

@@ -23,7 +23,8 @@ if weights.exists():
     state = torch.load(weights, map_location="cpu", weights_only=True)
 else:
     state = load_file(pathlib.Path(folder, "model.safetensors"))
-state = {key: value.float() for key, value in state.items() if key.startswith("esm.")}
+prefix = "" if any(key.startswith("esm.") for key in state) else "esm."
+state = {prefix + key: value.float() for key, value in state.items() if (prefix + key).startswith("esm.")}
 dim = state["esm.encoder.emb_layer_norm_after.weight"].shape[0]
 embeddings = state["esm.embeddings.word_embeddings.weight"]
 state |= {
