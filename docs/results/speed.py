@@ -131,7 +131,8 @@ def page(results, skipped, arguments):
             f"| {one['device']} {one['precision']} | {many['share_of_offline']:.2f} | {many['p99_ms']:.0f} | {many['alone_p99_ms']:.0f} | {many['alone_p50_ms']:.0f} |"
         )
     lines += ["", f"{results[0]['n_proteins']} proteins, {results[0]['n_residues']:,} residues for the 8M, {arguments.rounds} rounds; fewer for larger ones."]
-    lines += [f"Not measured: {reason}." for reason in skipped]
+    skipped = skipped + [f"{peer} on {one['encoder']} (it did not run)" for one in results for peer in one["not_installed"]]
+    lines += ["", *(f"Not measured: {reason}.  " for reason in dict.fromkeys(skipped))] if skipped else []
     return "\n".join(lines) + "\n"
 
 
@@ -167,4 +168,5 @@ def main():
     (HERE / "speed.md").write_text(page(results, skipped, arguments))
 
 
-main()
+if __name__ == "__main__":
+    main()

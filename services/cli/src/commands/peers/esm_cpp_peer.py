@@ -26,6 +26,12 @@ else:
 prefix = "" if any(key.startswith("esm.") for key in state) else "esm."
 state = {prefix + key: value.float() for key, value in state.items() if (prefix + key).startswith("esm.")}
 dim = state["esm.encoder.emb_layer_norm_after.weight"].shape[0]
+# Newer checkpoints leave out what follows from the sizes.
+config = json.loads(pathlib.Path(folder, "config.json").read_text())
+half = dim // config["num_attention_heads"] // 2
+frequencies = 10000.0 ** (-torch.arange(half) / half)
+for layer in range(config["num_hidden_layers"]):
+    state.setdefault(f"esm.encoder.layer.{layer}.attention.self.rotary_embeddings.inv_freq", frequencies)
 embeddings = state["esm.embeddings.word_embeddings.weight"]
 state |= {
     "lm_head.dense.weight": torch.zeros(dim, dim),
