@@ -102,7 +102,8 @@ def page(results, skipped, arguments):
         "# Speed of embedding",
         "",
         f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores ({processor()}; AVX-512 {'yes' if has('avx512f') else 'no'}, tiles of",
-        f"bfloat16 {'yes' if has('amx_bf16') else 'no'}) by `docs/results/speed.py` (`make bench`, which fetches the peers). Ours and the peers embed the",
+        f"bfloat16 {'yes' if has('amx_bf16') else 'no'}) by `docs/results/speed.py` (`make bench`, which fetches the peers) with",
+        f"{arguments.said}. Ours and the peers embed the",
         "same proteins of 30 to 1,022 residues in turns; the median of the rounds counts. Ratios travel, absolute rates do not.",
         "",
         "Times faster than, in the same run:",
@@ -144,6 +145,7 @@ def main():
     parser.add_argument("--n-proteins", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
+    arguments.said = f"`--sizes {arguments.sizes} --n-proteins {arguments.n_proteins} --rounds {arguments.rounds}`"
     results, skipped = [], []
     with tempfile.TemporaryDirectory() as place:
         folder = pathlib.Path(place)

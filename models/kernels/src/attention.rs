@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use crate::rows::{LOG2_E, power_coarse};
+use crate::block::at_least;
+use crate::rows::{LOG2_E, power_coarse, to_words};
 use crate::shape::Rotary;
 use crate::tile::{Product, SIDE, STEP, TILE, Tiles, left_place};
 
@@ -154,7 +155,8 @@ pub(crate) unsafe fn attend(
 }
 
 impl AttentionScratch {
-    /// Rows of padding stay zero where products read them, so that no stale number, or none at all, reaches a sum.
+    /// Places of padding are zero where products mix them with others, so that no stale number reaches a sum; the rest is written
+    /// before it is read.
     fn make_room(&mut self, padded: usize, depth: usize) {
         fn zeros<T: Default + Clone>(room: &mut Vec<T>, length: usize) {
             room.clear();
@@ -163,10 +165,10 @@ impl AttentionScratch {
         zeros(&mut self.queries, padded * depth);
         zeros(&mut self.keys, padded * depth);
         zeros(&mut self.values, padded * depth);
-        zeros(&mut self.scores, SIDE * SCORES_STRIDE);
-        zeros(&mut self.shares, SIDE * KEYS_TOGETHER);
-        zeros(&mut self.mixed, SIDE * depth);
-        zeros(&mut self.further, SIDE * depth);
+        at_least(&mut self.scores, SIDE * SCORES_STRIDE);
+        at_least(&mut self.shares, SIDE * KEYS_TOGETHER);
+        at_least(&mut self.mixed, SIDE * depth);
+        at_least(&mut self.further, SIDE * depth);
     }
 
     /// Lays out one head; `from` is its query in the first row.
@@ -268,15 +270,7 @@ unsafe fn turn(
     }
 }
 
-/// Numbers as words of bfloat16.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bf16")]
-fn to_words(values: __m512) -> __m256i {
-    // SAFETY: both types are 256 bits.
-    unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values)) }
-}
-
-/// And back.
+/// What words of bfloat16 stand for.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn from_words(words: __m256i) -> __m512 {

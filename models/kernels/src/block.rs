@@ -268,17 +268,19 @@ impl Block {
 
 impl Scratch {
     fn make_room(&mut self, n_rows: usize, shape: &BlockShape) {
-        fn at_least<T: Default + Clone>(room: &mut Vec<T>, length: usize) {
-            if room.len() < length {
-                room.resize(length, T::default());
-            }
-        }
         let together = rows_together(n_rows);
         at_least(&mut self.hidden, n_rows * shape.dim);
         at_least(&mut self.normed, together * shape.dim);
         at_least(&mut self.projected, n_rows * 3 * shape.dim);
         at_least(&mut self.mixed, n_rows * shape.dim);
         at_least(&mut self.wide, together * slice_width(shape.feed_forward_dim));
+    }
+}
+
+/// Lets room grow, and keeps what is in it.
+pub(crate) fn at_least<T: Default + Clone>(room: &mut Vec<T>, length: usize) {
+    if room.len() < length {
+        room.resize(length, T::default());
     }
 }
 

@@ -59,6 +59,14 @@ pub(crate) unsafe fn tile_row(row: *const f32, dim: usize, out: *mut u16) {
     }
 }
 
+/// Numbers as words of bfloat16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(crate) fn to_words(values: __m512) -> __m256i {
+    // SAFETY: both types are 256 bits.
+    unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values)) }
+}
+
 /// Writes 16 numbers in bfloat16.
 ///
 /// # Safety
@@ -66,10 +74,8 @@ pub(crate) unsafe fn tile_row(row: *const f32, dim: usize, out: *mut u16) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
 pub(crate) unsafe fn store_bf16(out: *mut u16, values: __m512) {
-    // SAFETY: by the caller; both types are 256 bits.
-    unsafe {
-        _mm256_storeu_si256(out.cast(), std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values)));
-    };
+    // SAFETY: by the caller.
+    unsafe { _mm256_storeu_si256(out.cast(), to_words(values)) };
 }
 
 /// `2^x` for `x` from 0 down, within 2e-4 of it: words of bfloat16 tell steps of 4e-3 apart.

@@ -99,12 +99,34 @@ impl Drop for Tiles {
     }
 }
 
+/// Instructions over the operands of a product: `left`, `lower` (16 rows below), `right`, `line` (bytes from line to line of a tile),
+/// `step`, `n`, `sums`, `low_sums` and `sums_stride`. Tiles hold nothing before and after.
+macro_rules! on_tiles {
+    ($p:ident: $($instruction:literal),+ $(,)?) => {
+        asm!(
+            $($instruction,)+
+            left = inout(reg) $p.left => _,
+            lower = inout(reg) $p.left.add($p.n_steps * TILE) => _,
+            right = inout(reg) $p.right => _,
+            line = in(reg) 64_usize,
+            step = in(reg) $p.right_step,
+            n = inout(reg) $p.n_steps => _,
+            sums = in(reg) $p.sums,
+            low_sums = in(reg) $p.sums.byte_add(16 * $p.sums_stride),
+            sums_stride = in(reg) $p.sums_stride,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        )
+    };
+}
+
 /// Two by two tiles of sums, loaded operands used twice each.
 #[inline]
 unsafe fn multiply_amx(p: &Product) {
-    // SAFETY: by the caller; no tile is used between products.
+    // SAFETY: by the caller.
     unsafe {
-        asm!(
+        on_tiles!(p:
             "tilezero tmm0",
             "tilezero tmm1",
             "tilezero tmm2",
@@ -127,18 +149,6 @@ unsafe fn multiply_amx(p: &Product) {
             "tilestored [{sums} + {sums_stride}*1 + 64], tmm1",
             "tilestored [{low_sums} + {sums_stride}*1], tmm2",
             "tilestored [{low_sums} + {sums_stride}*1 + 64], tmm3",
-            left = inout(reg) p.left => _,
-            lower = inout(reg) p.left.add(p.n_steps * TILE) => _,
-            right = inout(reg) p.right => _,
-            line = in(reg) 64_usize,
-            step = in(reg) p.right_step,
-            n = inout(reg) p.n_steps => _,
-            sums = in(reg) p.sums,
-            low_sums = in(reg) p.sums.byte_add(16 * p.sums_stride),
-            sums_stride = in(reg) p.sums_stride,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack),
         );
     }
 }
@@ -146,9 +156,9 @@ unsafe fn multiply_amx(p: &Product) {
 /// Two tiles of sums, one below the other.
 #[inline]
 unsafe fn multiply_narrow_amx(p: &Product) {
-    // SAFETY: by the caller; no tile is used between products.
+    // SAFETY: by the caller.
     unsafe {
-        asm!(
+        on_tiles!(p:
             "tilezero tmm0",
             "tilezero tmm2",
             "2:",
@@ -164,17 +174,6 @@ unsafe fn multiply_narrow_amx(p: &Product) {
             "jnz 2b",
             "tilestored [{sums} + {sums_stride}*1], tmm0",
             "tilestored [{low_sums} + {sums_stride}*1], tmm2",
-            left = inout(reg) p.left => _,
-            lower = inout(reg) p.left.add(p.n_steps * TILE) => _,
-            right = inout(reg) p.right => _,
-            line = in(reg) 64_usize,
-            step = in(reg) p.right_step,
-            n = inout(reg) p.n_steps => _,
-            sums = in(reg) p.sums,
-            low_sums = in(reg) p.sums.byte_add(16 * p.sums_stride),
-            sums_stride = in(reg) p.sums_stride,
-            out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
-            options(nostack),
         );
     }
 }

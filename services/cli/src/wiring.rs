@@ -102,15 +102,20 @@ pub(crate) fn load_runtime(cache: &Cache, choice: impl Into<DeviceChoice>) -> an
     Ok(OnnxRuntime::load(&library)?)
 }
 
-/// Of the builds that are installed, the first that can run here and is faster than those after it. What the processor has decides,
-/// not the clock, so that a machine answers alike each time: OpenVINO's bfloat16 is faster than ONNX Runtime in 32 bits, and our
-/// own blocks are faster than OpenVINO where there are tiles for them (`docs/results/speed.md`).
+/// Whether OpenVINO is faster here than the CPU provider. What the processor has decides, not the clock, so that a machine answers
+/// alike each time: OpenVINO's bfloat16 is faster than ONNX Runtime in 32 bits, and our own blocks are faster than OpenVINO where
+/// there are tiles for them (`docs/results/speed.md`).
+fn openvino_is_faster() -> bool {
+    has_bf16() && !has_tiles()
+}
+
+/// Of the builds that are installed, the first that can run here and is faster than those after it.
 fn fastest_runtime(cache: &Cache) -> RuntimeKind {
     let is_usable = |kind: &RuntimeKind| {
         runtime::is_installed(cache, *kind)
             && match kind {
                 RuntimeKind::Cuda => runtime::cuda::load_libraries().is_ok(),
-                RuntimeKind::Openvino => has_bf16() && !has_tiles(),
+                RuntimeKind::Openvino => openvino_is_faster(),
                 RuntimeKind::Cpu => true,
             }
     };
@@ -131,7 +136,7 @@ pub(crate) fn open_encoder(
     let build = |kind| runtime::library_path(registry.cache(), kind).is_ok_and(|path| path == runtime.path());
     let device = match () {
         () if build(RuntimeKind::Cuda) => Device::Cuda,
-        () if build(RuntimeKind::Openvino) && !has_tiles() => Device::Openvino,
+        () if build(RuntimeKind::Openvino) && openvino_is_faster() => Device::Openvino,
         () => return open_encoder_on_cpu(registry, runtime, model),
     };
     open_encoder_on(registry, runtime, model, device.into()).or_else(|error| {

@@ -66,39 +66,25 @@ fn block<'w>(
     layer: usize,
     hidden: &Value,
 ) -> Result<Value, ConvertError> {
-    let shape = config.shape;
-    let (dim, wide) = (shape.dim, shape.feed_forward_dim);
     let name = format!("encoder.layer.{}", layer - 1);
     graph.builder.set_scope(&name);
+    if graph.has_whole_blocks() && config.activation != Activation::GeluErf {
+        return Err(ConvertError::NoBlocks);
+    }
+    let norms = [format!("{name}.attention.output.LayerNorm"), format!("{name}.output.LayerNorm")];
+    let parts = block_parts(graph, weights, &name, &norms)?;
     if graph.has_whole_blocks() {
-        if config.activation != Activation::GeluErf {
-            return Err(ConvertError::NoBlocks);
-        }
-        let norms = [format!("{name}.attention.output.LayerNorm"), format!("{name}.output.LayerNorm")];
-        let parts = block_parts(graph, weights, &name, &norms)?;
         return Ok(graph.whole_block(hidden, &parts));
     }
+    let [attention_norm, feed_forward_norm] = &parts.norms;
+    let [query, key, value, output, widen, narrow] = &parts.linears;
     let g = &mut graph.builder;
-    let query_scale = (shape.head_dim() as f32).sqrt().recip();
-    let mut projected = |part: &str, scale: f32| {
-        let linear = weights.linear(g, &format!("{name}.attention.self.{part}"), [dim, dim], scale)?;
-        Ok::<Value, ConvertError>(g.linear(hidden, &linear))
-    };
-    let (query, key, value) =
-        (projected("query", query_scale)?, projected("key", 1.0)?, projected("value", 1.0)?);
+    let [query, key, value] = [query, key, value].map(|linear| g.linear(hidden, linear));
     let mixed = graph.attention(&query, &key, &value);
-    let output = format!("{name}.attention.output");
-    let dense = weights.linear(&mut graph.builder, &format!("{output}.dense"), [dim, dim], 1.0)?;
-    let attended = graph.residual(&mixed, &dense, hidden);
+    let attended = graph.residual(&mixed, output, hidden);
+    let attended = graph.builder.layer_norm(&attended, attention_norm);
 
-    let g = &mut graph.builder;
-    let norm = weights.layer_norm(g, &format!("{output}.LayerNorm"), dim, shape.norm_epsilon)?;
-    let attended = g.layer_norm(&attended, &norm);
-    let widen = weights.linear(g, &format!("{name}.intermediate.dense"), [dim, wide], 1.0)?;
-    let narrow = weights.linear(g, &format!("{name}.output.dense"), [wide, dim], 1.0)?;
-    let activated = graph.activated(&attended, &widen, config.activation);
-    let summed = graph.residual(&activated, &narrow, &attended);
-    let g = &mut graph.builder;
-    let norm = weights.layer_norm(g, &format!("{name}.output.LayerNorm"), dim, shape.norm_epsilon)?;
-    Ok(g.layer_norm(&summed, &norm))
+    let activated = graph.activated(&attended, widen, config.activation);
+    let summed = graph.residual(&activated, narrow, &attended);
+    Ok(graph.builder.layer_norm(&summed, feed_forward_norm))
 }

@@ -97,43 +97,26 @@ fn block<'w>(
     layer: usize,
     hidden: &Value,
 ) -> Result<Value, ConvertError> {
-    let shape = graph.shape;
-    let (dim, wide) = (shape.dim, shape.feed_forward_dim);
     let name = format!("encoder.layer.{}", layer - 1);
     graph.builder.set_scope(&name);
+    let norms = [format!("{name}.attention.LayerNorm"), format!("{name}.LayerNorm")];
+    let parts = block_parts(graph, weights, &name, &norms)?;
     if let (true, Rotation::Fused { cos, sin, .. }) = (graph.has_whole_blocks(), rotation) {
-        let parts = block_parts(
-            graph,
-            weights,
-            &name,
-            &[format!("{name}.attention.LayerNorm"), format!("{name}.LayerNorm")],
-        )?;
         let rotary = Some((cos.clone(), sin.clone()));
         return Ok(graph.whole_block(hidden, &BlockParts { norm_first: true, rotary, ..parts }));
     }
+    let [attention_norm, feed_forward_norm] = &parts.norms;
+    let [query, key, value, output, widen, narrow] = &parts.linears;
     let g = &mut graph.builder;
-    let norm = weights.layer_norm(g, &format!("{name}.attention.LayerNorm"), dim, shape.norm_epsilon)?;
-    let normed = g.layer_norm(hidden, &norm);
-    let query_scale = (shape.head_dim() as f32).sqrt().recip();
-    let mut projected = |part: &str, scale: f32| {
-        let linear = weights.linear(g, &format!("{name}.attention.self.{part}"), [dim, dim], scale)?;
-        Ok::<Value, ConvertError>(g.linear(&normed, &linear))
-    };
-    let (query, key, value) =
-        (projected("query", query_scale)?, projected("key", 1.0)?, projected("value", 1.0)?);
+    let normed = g.layer_norm(hidden, attention_norm);
+    let [query, key, value] = [query, key, value].map(|linear| g.linear(&normed, linear));
     let (query, key) = (rotation.apply(graph, &query), rotation.apply(graph, &key));
     let mixed = graph.attention(&query, &key, &value);
-    let output =
-        weights.linear(&mut graph.builder, &format!("{name}.attention.output.dense"), [dim, dim], 1.0)?;
-    let attended = graph.residual(&mixed, &output, hidden);
+    let attended = graph.residual(&mixed, output, hidden);
 
-    let g = &mut graph.builder;
-    let norm = weights.layer_norm(g, &format!("{name}.LayerNorm"), dim, shape.norm_epsilon)?;
-    let normed = g.layer_norm(&attended, &norm);
-    let widen = weights.linear(g, &format!("{name}.intermediate.dense"), [dim, wide], 1.0)?;
-    let narrow = weights.linear(g, &format!("{name}.output.dense"), [wide, dim], 1.0)?;
-    let activated = graph.activated(&normed, &widen, Activation::GeluErf);
-    Ok(graph.residual(&activated, &narrow, &attended))
+    let normed = graph.builder.layer_norm(&attended, feed_forward_norm);
+    let activated = graph.activated(&normed, widen, Activation::GeluErf);
+    Ok(graph.residual(&activated, narrow, &attended))
 }
 
 /// The parts of the block `name` of a checkpoint by their names in Hugging Face transformers, which ESM-2 shares with BERT but for
@@ -148,18 +131,19 @@ pub(super) fn block_parts<'w>(
     let (dim, wide) = (shape.dim, shape.feed_forward_dim);
     let query_scale = (shape.head_dim() as f32).sqrt().recip();
     let g = &mut graph.builder;
-    let mut norm = |norm: &String| weights.layer_norm(g, norm, dim, shape.norm_epsilon);
-    let norms = [norm(&norms[0])?, norm(&norms[1])?];
-    let mut linear =
-        |part: &str, dims: [usize; 2], scale: f32| weights.linear(g, &format!("{name}.{part}"), dims, scale);
-    let linears = [
-        linear("attention.self.query", [dim, dim], query_scale)?,
-        linear("attention.self.key", [dim, dim], 1.0)?,
-        linear("attention.self.value", [dim, dim], 1.0)?,
-        linear("attention.output.dense", [dim, dim], 1.0)?,
-        linear("intermediate.dense", [dim, wide], 1.0)?,
-        linear("output.dense", [wide, dim], 1.0)?,
-    ];
+    let norm = |g: &mut GraphBuilder<'w>, name: &str| weights.layer_norm(g, name, dim, shape.norm_epsilon);
+    let linear = |g: &mut GraphBuilder<'w>, part: &str, dims: [usize; 2], scale: f32| {
+        weights.linear(g, &format!("{name}.{part}"), dims, scale)
+    };
+    let attention_norm = norm(g, &norms[0])?;
+    let query = linear(g, "attention.self.query", [dim, dim], query_scale)?;
+    let key = linear(g, "attention.self.key", [dim, dim], 1.0)?;
+    let value = linear(g, "attention.self.value", [dim, dim], 1.0)?;
+    let output = linear(g, "attention.output.dense", [dim, dim], 1.0)?;
+    let feed_forward_norm = norm(g, &norms[1])?;
+    let widen = linear(g, "intermediate.dense", [dim, wide], 1.0)?;
+    let narrow = linear(g, "output.dense", [wide, dim], 1.0)?;
+    let (norms, linears) = ([attention_norm, feed_forward_norm], [query, key, value, output, widen, narrow]);
     Ok(BlockParts { norms, linears, norm_first: false, rotary: None })
 }
 

@@ -85,8 +85,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.rounds == 0 || args.n_proteins == 0 {
         return Err(UsageError("--rounds and --n-proteins must be at least 1".to_owned()).into());
     }
-    let records = sample(&args)?;
-    let inputs = records.iter().map(input).collect::<anyhow::Result<Vec<EncoderInput>>>()?;
+    let (records, inputs): (Vec<InputRecord>, Vec<EncoderInput>) = sample(&args)?.into_iter().unzip();
     let folder = tempfile::tempdir()?;
     let sequences = folder.path().join("sequences.txt");
     std::fs::write(
@@ -156,28 +155,23 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Proteins of 30 to 1,022 residues, evenly spread over the file.
-fn sample(args: &Args) -> anyhow::Result<Vec<InputRecord>> {
+/// Proteins of 30 to 1,022 residues, evenly spread over the file, and what an encoder reads of each.
+fn sample(args: &Args) -> anyhow::Result<Vec<(InputRecord, EncoderInput)>> {
     let mut records = Vec::new();
     for record in open(&Source::from_arg(&args.data), &InputOptions::new(Modality::Protein))? {
         let mut record = record?;
         let (sequence, _) = ProteinSequence::parse(record.payload.as_str(), ResiduePolicy::default())?;
         if (30..=1022).contains(&sequence.len()) {
             record.payload = Payload::Sequence(sequence.as_str().to_owned());
-            records.push(record);
+            records.push((record, EncoderInput::Protein(sequence)));
         }
     }
     let step = records.len().div_ceil(args.n_proteins).max(1);
-    let chosen: Vec<InputRecord> = records.into_iter().step_by(step).collect();
+    let chosen: Vec<_> = records.into_iter().step_by(step).collect();
     if chosen.is_empty() {
         return Err(UsageError(format!("{}: no protein of 30 to 1,022 residues", args.data.display())).into());
     }
     Ok(chosen)
-}
-
-fn input(record: &InputRecord) -> anyhow::Result<EncoderInput> {
-    let (sequence, _) = ProteinSequence::parse(record.payload.as_str(), ResiduePolicy::default())?;
-    Ok(EncoderInput::Protein(sequence))
 }
 
 /// Residues per second, and the rows in order.
