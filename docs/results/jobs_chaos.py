@@ -265,7 +265,7 @@ class Desk:
 
     def __init__(self, protext, folder, settings):
         self.protext, self.folder = protext, folder
-        self.environment = {**os.environ, "PROTEXT_JOBS": str(folder / "jobs"), **settings}
+        self.environment = {**os.environ, "PROTEXT_JOBS": str(folder / "jobs"), "PROTEXT_EMBEDDING_CACHE_MIB": "0", **settings}
         self.peak_mib = 0
         self.ended = []
 

@@ -359,3 +359,60 @@ fn what_a_service_cannot_do_is_refused_at_once() {
     assert_eq!(service.send("DELETE", "/v1/jobs/bad", &[], b"").status, 204);
     assert_eq!(service.get("/v1/jobs/bad").status, 404);
 }
+
+/// A value of `/metrics` for the protein encoder.
+fn metric(service: &Service, name: &str) -> u64 {
+    let text = service.get("/metrics").text();
+    let line = text.lines().find(|line| line.starts_with(name) && line.contains("esm2")).map(str::to_owned);
+    line.unwrap_or_default().rsplit(' ').next().and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn what_a_service_or_a_job_has_encoded_is_kept_for_the_next() {
+    if !is_ready("embeddings on disk") {
+        return;
+    }
+    let mut desk = Desk::new(0);
+    // Nine proteins of ordinary length, and one that shares batches.
+    let proteins = support::some_proteins(9) + ">short\nMKTAYIAKQRQISFVKSHFSRQ\n";
+    std::fs::write(desk.path("in.fasta"), proteins).unwrap();
+    let bytes = |desk: &Desk, name: &str| {
+        let output = format!("{name}.parquet");
+        let done = desk.submit(name, &output, &[]).output().unwrap();
+        assert!(done.status.success(), "{}", stderr(&done));
+        std::fs::read(desk.path(&output)).unwrap()
+    };
+    let without = bytes(&desk, "without");
+    let cache = desk.text("embeddings.sqlite");
+    let kept = [("PROTEXT_EMBEDDING_CACHE", cache.as_str()), ("PROTEXT_EMBEDDING_CACHE_MIB", "64")];
+    desk.environment = kept.map(|(name, value)| (name, value.to_owned())).to_vec();
+    assert!(bytes(&desk, "first") == without && bytes(&desk, "second") == without);
+
+    // A service finds all of them, also after `kill -9`.
+    let fasta = std::fs::read(desk.path("in.fasta")).unwrap();
+    let embed = |service: &Service| {
+        let headers = [("content-type", "text/x-fasta"), ("accept", "application/json")];
+        let answer = service.send("POST", "/v1/embeddings", &headers, &fasta);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["data"].clone()
+    };
+    let service = Service::start(&[], &kept);
+    let first = embed(&service);
+    assert_eq!(metric(&service, "protext_embedding_cache_hits"), 10);
+    let new = service.post("/v1/embeddings", &json!({"input": "MKVLAAGIVGLCAKAYAQWE"}));
+    assert_eq!(new.status, 200);
+    wait_for(PATIENCE, "the embedding on disk", || {
+        let asked = Service::start(&[], &kept);
+        asked.post("/v1/embeddings", &json!({"input": "MKVLAAGIVGLCAKAYAQWE"}));
+        metric(&asked, "protext_embedding_cache_hits") == 1
+    });
+    drop(service);
+    assert_eq!(embed(&Service::start(&[], &kept)), first);
+
+    // Where there is no place for it everything else works.
+    let nowhere =
+        [("PROTEXT_EMBEDDING_CACHE", "/proc/embeddings.sqlite"), ("PROTEXT_EMBEDDING_CACHE_MIB", "64")];
+    let service = Service::start(&[], &nowhere);
+    assert_eq!(embed(&service).as_array().unwrap().len(), 10);
+    assert_eq!(metric(&service, "protext_embedding_cache_misses"), 0);
+}

@@ -233,7 +233,7 @@ fn inputs_and_outputs_may_be_objects_and_what_is_wrong_with_them_is_told() {
     }
     let mut desk = Desk::new(20);
     let store = ObjectStore::start(desk.folder.path());
-    desk.store = store.settings("tests");
+    desk.environment = store.settings("tests");
     let first = desk.submit("up", "s3://lab/vectors.npz", &[]).output().unwrap();
     assert!(first.status.success(), "{}", stderr(&first));
     // It is there now, so a second one is refused before any work is done.
@@ -246,7 +246,7 @@ fn inputs_and_outputs_may_be_objects_and_what_is_wrong_with_them_is_told() {
     let absent = desk.protext(&absent).output().unwrap();
     assert_eq!(absent.status.code(), Some(2), "{}", stderr(&absent));
     assert_eq!(desk.status("absent")["error"]["kind"], "missing");
-    desk.store = store.settings("wrong");
+    desk.environment = store.settings("wrong");
     let denied = desk.submit("denied", "s3://lab/y.npz", &[]).output().unwrap();
     assert_eq!(denied.status.code(), Some(2), "{}", stderr(&denied));
     assert!(stderr(&denied).contains("credentials"), "{}", stderr(&denied));
@@ -288,8 +288,8 @@ fn jobs_in_an_object_store_are_shared_through_a_queue_while_the_network_is_cut()
     let undisturbed = desk.submit("undisturbed", &desk.text("a.npz"), &[]).output().unwrap();
     assert!(undisturbed.status.success(), "{}", stderr(&undisturbed));
     let store = ObjectStore::start(desk.folder.path());
-    desk.store = store.settings("tests");
-    desk.store.push(("PROTEXT_JOBS", "s3://lab/jobs".to_owned()));
+    desk.environment = store.settings("tests");
+    desk.environment.push(("PROTEXT_JOBS", "s3://lab/jobs".to_owned()));
     let queue = nats.url();
     let handed = desk.submit("far", "s3://lab/far.npz", &["--queue", &queue, "--no-run"]).output().unwrap();
     assert!(handed.status.success(), "{}", stderr(&handed));

@@ -91,7 +91,7 @@ impl RecordFile {
             return Err(IndexError::UnknownRow { row, n_rows: self.len() });
         }
         let texts = self.connections.with(|connection| {
-            let mut of_row = connection.prepare("SELECT json FROM content WHERE row = ?1")?;
+            let mut of_row = connection.prepare_cached("SELECT json FROM content WHERE row = ?1")?;
             let mut text = |row: &u32| of_row.query_row([row], |found| found.get::<_, String>(0));
             rows.iter().map(&mut text).collect::<Result<Vec<_>, _>>()
         })?;
@@ -107,7 +107,7 @@ impl RecordFile {
 
     pub(crate) fn row_of(&self, id: &str) -> Result<Option<u32>, IndexError> {
         self.connections.with(|connection| {
-            let mut of_id = connection.prepare("SELECT row FROM record WHERE id = ?1")?;
+            let mut of_id = connection.prepare_cached("SELECT row FROM record WHERE id = ?1")?;
             of_id.query_row([id], |found| found.get(0)).optional()
         })
     }

@@ -1,9 +1,16 @@
-//! Encoder rows on disk: [`RowCache`] keeps them, [`Claims`] sees to it that one row is made once.
+//! What encoders gave, on disk.
 //!
-//! Used by training and evaluation (through `protext-engine`) and by encoders that are paid for (`protext-remote`).
+//! | | keeps | for |
+//! |---|---|---|
+//! | [`RowCache`] | rows of one space, all of them | training and evaluation (through `protext-engine`), encoders that are paid for (`protext-remote`) |
+//! | [`EmbeddingCache`] | whole embeddings, as many as fit | the service and jobs |
+//!
+//! [`Claims`] sees to it that a row that is paid for is made once.
 
 mod claims;
+mod embedding_cache;
 mod row_cache;
 
 pub use claims::{Claims, ClaimsError};
+pub use embedding_cache::{EmbeddingCache, EmbeddingCacheError, EmbeddingKey};
 pub use row_cache::{ContentKey, RowCache, RowCacheError};

@@ -79,6 +79,8 @@ struct ReadGauges {
     padding_tokens: PerEncoder,
     cache_hits: PerEncoder,
     cache_misses: PerEncoder,
+    kept_hits: PerEncoder,
+    kept_misses: PerEncoder,
     devices: Family<DeviceLabels, Gauge>,
     records: PerCollection,
     changes: PerCollection,
@@ -123,6 +125,8 @@ impl ReadGauges {
             padding_tokens: Family::default(),
             cache_hits: Family::default(),
             cache_misses: Family::default(),
+            kept_hits: Family::default(),
+            kept_misses: Family::default(),
             devices: Family::default(),
             records: Family::default(),
             changes: Family::default(),
@@ -140,7 +144,7 @@ impl ReadGauges {
     }
 
     fn register(&mut self) {
-        let of_encoders: [(&str, &str, &PerEncoder); 7] = [
+        let of_encoders: [(&str, &str, &PerEncoder); 9] = [
             ("queue_tokens", "Tokens waiting for an encoder", &self.queue_tokens),
             ("batches_run", "Batches that an encoder has run since the start", &self.batches),
             (
@@ -150,8 +154,22 @@ impl ReadGauges {
             ),
             ("batch_tokens_run", "Tokens in these batches, without padding", &self.batch_tokens),
             ("batch_padding_tokens_run", "Padding in these batches, in tokens", &self.padding_tokens),
-            ("query_cache_hits", "Queries whose encoding was kept since the start", &self.cache_hits),
-            ("query_cache_misses", "Queries that had to be encoded since the start", &self.cache_misses),
+            (
+                "query_cache_hits",
+                "Queries whose encoding was still in memory, since the start",
+                &self.cache_hits,
+            ),
+            (
+                "query_cache_misses",
+                "Queries whose encoding was not in memory, since the start",
+                &self.cache_misses,
+            ),
+            ("embedding_cache_hits", "Encodings found in the cache on disk since the start", &self.kept_hits),
+            (
+                "embedding_cache_misses",
+                "Encodings looked for there in vain since the start",
+                &self.kept_misses,
+            ),
         ];
         for (name, help, family) in of_encoders {
             self.registry.register(name, help, Family::clone(family));
@@ -202,6 +220,10 @@ impl ReadGauges {
             let (hits, misses) = embedder.cache_counts();
             set(&self.cache_hits, hits);
             set(&self.cache_misses, misses);
+            if let Some((hits, misses)) = embedder.kept_counts() {
+                set(&self.kept_hits, hits);
+                set(&self.kept_misses, misses);
+            }
         }
         for encoder in &state.encoders {
             let labels = DeviceLabels {

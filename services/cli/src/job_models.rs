@@ -12,6 +12,7 @@ use protext_worker::{JobError, JobSpec, Models, Task};
 use crate::commands::pair_rows::DEFAULT_TEXT_ENCODER;
 use crate::commands::ppi_model;
 use crate::commands::search::open_collections;
+use crate::embedding_cache::{self, EmbeddingCacheArgs};
 use crate::shipped::Shipped;
 use crate::wiring::{self, DEFAULT_PROTEIN_ENCODER, ModelArgs};
 
@@ -19,12 +20,13 @@ use crate::wiring::{self, DEFAULT_PROTEIN_ENCODER, ModelArgs};
 pub(crate) struct CachedModels {
     /// Sessions of each encoder; 0 takes one a core.
     n_workers: usize,
+    cache: EmbeddingCacheArgs,
     last: Mutex<Option<(String, Arc<Engine>)>>,
 }
 
 impl CachedModels {
-    pub(crate) fn new(n_workers: usize) -> Self {
-        Self { n_workers, last: Mutex::new(None) }
+    pub(crate) fn new(n_workers: usize, cache: EmbeddingCacheArgs) -> Self {
+        Self { n_workers, cache, last: Mutex::new(None) }
     }
 
     fn args(&self, model: &ModelChoice) -> anyhow::Result<ModelArgs> {
@@ -60,6 +62,7 @@ impl CachedModels {
             }
             Task::Embed { .. } | Task::Index { .. } | Task::Ppi { .. } => {}
         }
+        let embedder = embedding_cache::keeping(embedder, self.cache.open(registry.cache()).as_ref());
         let mut engine = Engine::new(vec![embedder], collections, Limits::default());
         if let Task::Ppi { head, .. } = &spec.task {
             let runtime = wiring::load_runtime(registry.cache(), args.device)?;

@@ -6,6 +6,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "a command owns its arguments")]
 
 mod commands;
+mod embedding_cache;
 mod fault;
 mod interrupt;
 mod job_models;

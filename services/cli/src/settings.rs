@@ -9,6 +9,7 @@ use protext_engine::Limits;
 use protext_onnx::{Device, DeviceChoice};
 use serde::Deserialize;
 
+use crate::embedding_cache::EmbeddingCacheArgs;
 use crate::qdrant::QdrantLayout;
 use crate::wiring::ModelArgs;
 
@@ -46,6 +47,10 @@ pub(crate) struct ServeSettings {
     pub(crate) max_rerank: usize,
     /// Most tokens waiting for an encoder.
     pub(crate) max_queued_tokens: usize,
+    /// File that embeddings are kept in, on a local disk; one beside the models by default.
+    pub(crate) embedding_cache: Option<PathBuf>,
+    /// Its size in MiB; 0 keeps none.
+    pub(crate) embedding_cache_mib: u64,
     /// Qdrant server, such as `qdrant://qdrant:6333`, whose collections are served and in which new ones are made.
     pub(crate) index: Option<String>,
     /// How new collections are laid out there.
@@ -113,6 +118,8 @@ impl Default for ServeSettings {
             max_k: limits.max_k,
             max_rerank: limits.max_rerank,
             max_queued_tokens: 1 << 18,
+            embedding_cache: None,
+            embedding_cache_mib: EmbeddingCacheArgs::DEFAULT_MIB,
             index: None,
             qdrant: QdrantLayout::default(),
             jobs: None,
@@ -149,6 +156,10 @@ impl ServeSettings {
             projection: self.projection.clone(),
             towers: self.towers.clone(),
         }
+    }
+
+    pub(crate) fn embedding_cache(&self) -> EmbeddingCacheArgs {
+        EmbeddingCacheArgs { file: self.embedding_cache.clone(), mib: self.embedding_cache_mib }
     }
 
     /// Reads `file` if given, then the environment.
@@ -194,7 +205,8 @@ impl ServeSettings {
             "MAX_K" => max_k, "MAX_RERANK" => max_rerank, "MAX_QUEUED_TOKENS" => max_queued_tokens, "SHUTDOWN_TIMEOUT_S" => shutdown_timeout_s,
             "REQUEST_TIMEOUT_S" => request_timeout_s, "BODY_TIMEOUT_S" => body_timeout_s, "DEADLINE_S" => deadline_s,
             "WATCH_INTERVAL_S" => watch_interval_s, "N_HTTP_WORKERS" => n_http_workers, "READ_ONLY" => read_only, "WITHOUT_KEYS" => without_keys,
-            "RECALL_SAMPLE" => recall_sample, "MAX_UPLOAD_BYTES" => max_upload_bytes
+            "RECALL_SAMPLE" => recall_sample, "MAX_UPLOAD_BYTES" => max_upload_bytes,
+            "EMBEDDING_CACHE_MIB" => embedding_cache_mib
         );
         let layout = &mut self.qdrant;
         for (variable, field) in [
@@ -215,6 +227,7 @@ impl ServeSettings {
         }
         let files = [
             ("DATA", &mut self.data),
+            ("EMBEDDING_CACHE", &mut self.embedding_cache),
             ("JOB_INPUTS", &mut self.job_inputs),
             ("KEYS", &mut self.keys),
             ("AUDIT_LOG", &mut self.audit_log),

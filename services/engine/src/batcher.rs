@@ -183,18 +183,21 @@ impl Batcher {
     }
 
     /// Submits records of a job, each in one or more parts, to the lane behind all callers; waits for room there. Pieces
-    /// share batches of at most `max_batch_tokens` padded tokens, in the order given: the records decide the batches.
+    /// share batches of at most `max_batch_tokens` padded tokens, in the order given: the records decide the batches. Those
+    /// that are not `is_wanted` are left out, and must be such that [`goes_alone`]; nobody answers for them.
     #[must_use]
-    pub fn submit_packed(
+    pub(crate) fn submit_packed(
         &self,
         records: &[Vec<Prepared>],
+        is_wanted: &[bool],
         want_hidden: bool,
         max_batch_tokens: usize,
     ) -> Vec<oneshot::Receiver<Outcome>> {
         let (under_way, receivers): (Vec<_>, Vec<_>) =
             records.iter().map(|parts| Record::new(pieces_of(parts).count())).unzip();
         let pieces: Vec<Vec<&Piece>> = records.iter().map(|parts| pieces_of(parts).collect()).collect();
-        for batch in pack(&pieces, self.shared.packing, max_batch_tokens) {
+        let batches = pack(&pieces, self.shared.packing, max_batch_tokens).into_iter();
+        for batch in batches.filter(|batch| batch.iter().any(|piece| is_wanted[piece.record])) {
             let task = |PieceAt { record, index }: PieceAt| Task {
                 piece: pieces[record][index].clone(),
                 index,
@@ -668,7 +671,7 @@ mod tests {
         let batcher = Batcher::start(&encoder, settings(8, 10)).unwrap();
         let busy = occupy(&batcher);
         let job: Vec<Vec<Prepared>> = vec![record(&[4], 1).into(), record(&[4], 1).into()];
-        let of_job = batcher.submit_packed(&job, false, 8);
+        let of_job = batcher.submit_packed(&job, &[true; 2], false, 8);
         // The room of callers is as empty as before.
         assert_eq!(batcher.n_queued_tokens(), 0);
         let of_callers = [9, 1].map(|n| batcher.try_submit(&record(&[n], 2), false).unwrap());
@@ -686,8 +689,10 @@ mod tests {
         open(&encoder);
         let batcher = Batcher::start(&encoder, settings(8, 1000)).unwrap();
         let job = [1, -1, 3].map(|token| record(&[2], token).into());
-        let outcomes =
-            batcher.submit_packed(&job, false, 8).into_iter().map(|reply| reply.blocking_recv().unwrap());
+        let outcomes = batcher
+            .submit_packed(&job, &[true; 3], false, 8)
+            .into_iter()
+            .map(|reply| reply.blocking_recv().unwrap());
         let is_ok: Vec<bool> = outcomes.map(|outcome| outcome.is_ok()).collect();
         assert_eq!(is_ok, [true, false, true]);
     }

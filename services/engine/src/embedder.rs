@@ -4,18 +4,22 @@
 //! by [`Embedder::submit`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use protext_core::{
     Encoded, Encoder, EncoderInput, EncoderRow, JointVector, LongPolicy, LongReport, PieceOutput, Prepared,
     Projection, RowKind, Space, Text,
 };
+use protext_rows::{EmbeddingCache, EmbeddingKey};
 use protext_texts::function_sentences;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
 use crate::SPANS;
 use crate::batcher::{Batcher, BatcherSettings, Outcome};
 use crate::error::EngineError;
+use crate::packed::goes_alone;
 use crate::query_cache::{QueryCache, QueryKey};
 
 /// What a caller wants of one record.
@@ -45,10 +49,18 @@ impl EmbedOptions {
 }
 
 /// A record under way; [`Pending::wait`] returns its rows.
-pub struct Pending {
-    parts: Vec<Prepared>,
-    reply: oneshot::Receiver<Outcome>,
-    encoder: Arc<dyn Encoder>,
+pub struct Pending(State);
+
+enum State {
+    /// It was kept from before.
+    Kept(Encoded),
+    UnderWay {
+        parts: Vec<Prepared>,
+        reply: oneshot::Receiver<Outcome>,
+        encoder: Arc<dyn Encoder>,
+        /// Where it is to be kept, and whether it goes alone.
+        keep: Option<(Arc<EmbeddingCache>, EmbeddingKey, bool)>,
+    },
 }
 
 impl Pending {
@@ -57,9 +69,65 @@ impl Pending {
     /// # Errors
     /// [`EngineError::Worker`], [`EngineError::Encode`] or [`EngineError::WorkerLost`].
     pub fn wait(self) -> Result<Encoded, EngineError> {
-        let outcome = self.reply.blocking_recv().map_err(|_| EngineError::WorkerLost)?;
-        join(&*self.encoder, &self.parts, outcome.map_err(EngineError::Worker)?)
+        let (parts, reply, encoder, keep) = match self.0 {
+            State::Kept(encoded) => return Ok(encoded),
+            State::UnderWay { parts, reply, encoder, keep } => (parts, reply, encoder, keep),
+        };
+        let outcome = reply.blocking_recv().map_err(|_| EngineError::WorkerLost)?;
+        let encoded = join(&*encoder, &parts, outcome.map_err(EngineError::Worker)?)?;
+        if let Some((cache, key, is_alone)) = keep {
+            cache.keep(&key, &encoded, is_alone);
+        }
+        Ok(encoded)
     }
+}
+
+/// What the cache on disk is for one record of a job.
+enum Look {
+    Found(Encoded),
+    Keep(Arc<EmbeddingCache>, EmbeddingKey, bool),
+    Nothing,
+}
+
+/// Embeddings that outlive this process.
+struct Kept {
+    cache: Arc<EmbeddingCache>,
+    /// Digest of what computes them here.
+    encoder: [u8; 32],
+    n_hits: AtomicU64,
+    n_misses: AtomicU64,
+}
+
+impl Kept {
+    fn key(&self, key: &QueryKey) -> EmbeddingKey {
+        let digest = Sha256::new().chain_update(self.encoder).chain_update(key.as_bytes());
+        EmbeddingKey(digest.finalize().into())
+    }
+
+    fn get(&self, key: &EmbeddingKey, only_alone: bool) -> Option<Encoded> {
+        let found = self.cache.get(key, only_alone);
+        let count = if found.is_some() { &self.n_hits } else { &self.n_misses };
+        count.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+}
+
+/// Everything but the record that decides on its rows, down to the numbers that they are computed in.
+fn digest_of(encoder: &dyn Encoder) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    let mut add = |part: &str| {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    };
+    add(env!("CARGO_PKG_VERSION"));
+    add(encoder.id());
+    for kind in [RowKind::Pooled, RowKind::LayerStatistics] {
+        add(&encoder.space(kind).map(|space| space.fingerprint.to_string()).unwrap_or_default());
+    }
+    if let Some(running) = encoder.running() {
+        [&running.device, &running.provider, &running.precision].into_iter().for_each(|part| add(part));
+    }
+    hasher.finalize().into()
 }
 
 /// An encoder, its workers and its projections. The first projection leads to the main space.
@@ -69,6 +137,7 @@ pub struct Embedder {
     batcher: Batcher,
     /// Rows of queries that came lately.
     cache: QueryCache,
+    kept: Option<Kept>,
 }
 
 impl Embedder {
@@ -89,7 +158,16 @@ impl Embedder {
             rows.ensure_same("the encoder's rows", projection.input_space(), "the projection's input")?;
         }
         let batcher = Batcher::start(&*encoder, settings)?;
-        Ok(Self { encoder, projections, batcher, cache: QueryCache::default() })
+        Ok(Self { encoder, projections, batcher, cache: QueryCache::default(), kept: None })
+    }
+
+    /// Also keeps embeddings in `cache`, for interactive callers and for jobs, and takes them from there. A job takes only
+    /// those whose last bits did not depend on others, so that what was kept changes no byte of what it writes.
+    #[must_use]
+    pub fn keeping(mut self, cache: Arc<EmbeddingCache>) -> Self {
+        let (n_hits, n_misses) = Default::default();
+        self.kept = Some(Kept { cache, encoder: digest_of(&*self.encoder), n_hits, n_misses });
+        self
     }
 
     /// The encoder.
@@ -129,16 +207,33 @@ impl Embedder {
     /// # Errors
     /// [`EngineError::Busy`] if too much is waiting, or the encoder's errors.
     pub async fn embed(&self, input: &EncoderInput, options: EmbedOptions) -> Result<Encoded, EngineError> {
-        let key = QueryKey::of(input, options);
-        if let Some(kept) = key.as_ref().and_then(|key| self.cache.get(key)) {
-            return Ok(kept);
+        let Some(key) = QueryKey::of(input, options) else { return self.embed_in_span(input, options).await };
+        if let Some(found) = self.cache.get(&key) {
+            return Ok(found);
         }
-        let span = tracing::info_span!(target: SPANS, "encode", encoder = self.encoder.id());
-        let encoded = self.embed_anew(input, options).instrument(span).await?;
-        if let Some(key) = key {
-            self.cache.keep(key, &encoded);
+        let on_disk = self.kept.as_ref().map(|kept| (kept, kept.key(&key)));
+        let found = on_disk.as_ref().and_then(|(kept, key)| kept.get(key, false));
+        let is_new = found.is_none();
+        let encoded = match found {
+            Some(encoded) => encoded,
+            None => self.embed_in_span(input, options).await?,
+        };
+        self.cache.keep(key, &encoded);
+        if is_new && let Some((kept, key)) = on_disk {
+            let (cache, encoded) = (Arc::clone(&kept.cache), encoded.clone());
+            // Nobody waits for the disk.
+            drop(tokio::task::spawn_blocking(move || cache.keep(&key, &encoded, false)));
         }
         Ok(encoded)
+    }
+
+    async fn embed_in_span(
+        &self,
+        input: &EncoderInput,
+        options: EmbedOptions,
+    ) -> Result<Encoded, EngineError> {
+        let span = tracing::info_span!(target: SPANS, "encode", encoder = self.encoder.id());
+        self.embed_anew(input, options).instrument(span).await
     }
 
     /// Encodes one record past the rows that are kept: whether the model answers at all.
@@ -155,6 +250,13 @@ impl Embedder {
         self.cache.counts()
     }
 
+    /// Embeddings that were found in the cache on disk, and those that were looked for in vain; `None` without one.
+    #[must_use]
+    pub fn kept_counts(&self) -> Option<(u64, u64)> {
+        let kept = self.kept.as_ref()?;
+        Some((kept.n_hits.load(Ordering::Relaxed), kept.n_misses.load(Ordering::Relaxed)))
+    }
+
     async fn embed_anew(&self, input: &EncoderInput, options: EmbedOptions) -> Result<Encoded, EngineError> {
         let parts = self.prepare(input, options)?;
         let reply = self.batcher.try_submit(&parts, options.per_residue)?;
@@ -169,7 +271,7 @@ impl Embedder {
     pub fn submit(&self, input: &EncoderInput, options: EmbedOptions) -> Result<Pending, EngineError> {
         let parts = self.prepare(input, options)?;
         let reply = self.batcher.submit_blocking(&parts, options.per_residue);
-        Ok(Pending { parts, reply, encoder: Arc::clone(&self.encoder) })
+        Ok(Pending(State::UnderWay { parts, reply, encoder: Arc::clone(&self.encoder), keep: None }))
     }
 
     /// Submits records of a job, which share batches of `max_batch_tokens` with nothing else; behind all other callers.
@@ -182,19 +284,52 @@ impl Embedder {
         max_batch_tokens: usize,
     ) -> Vec<Result<Pending, EngineError>> {
         let mut prepared = Vec::with_capacity(inputs.len());
+        let mut kept = Vec::with_capacity(inputs.len());
         let outcomes: Vec<Result<(), EngineError>> = inputs
             .iter()
-            .map(|input| self.prepare(input, options).map(|parts| prepared.push(parts)))
+            .map(|input| {
+                let parts = self.prepare(input, options)?;
+                kept.push(self.kept_for(input, options, &parts, max_batch_tokens));
+                prepared.push(parts);
+                Ok(())
+            })
             .collect();
-        let replies = self.batcher.submit_packed(&prepared, options.per_residue, max_batch_tokens);
-        let mut under_way = prepared.into_iter().zip(replies);
+        let is_wanted: Vec<bool> = kept.iter().map(|kept| !matches!(kept, Look::Found(_))).collect();
+        let replies =
+            self.batcher.submit_packed(&prepared, &is_wanted, options.per_residue, max_batch_tokens);
+        let mut under_way = prepared.into_iter().zip(replies).zip(kept);
         let pending = |outcome: Result<(), EngineError>| {
             outcome.map(|()| {
-                let (parts, reply) = under_way.next().expect("one reply for each record that was prepared");
-                Pending { parts, reply, encoder: Arc::clone(&self.encoder) }
+                let ((parts, reply), kept) =
+                    under_way.next().expect("one reply for each record that was prepared");
+                let encoder = Arc::clone(&self.encoder);
+                Pending(match kept {
+                    Look::Found(encoded) => State::Kept(encoded),
+                    Look::Keep(cache, key, is_alone) => {
+                        State::UnderWay { parts, reply, encoder, keep: Some((cache, key, is_alone)) }
+                    }
+                    Look::Nothing => State::UnderWay { parts, reply, encoder, keep: None },
+                })
             })
         };
         outcomes.into_iter().map(pending).collect()
+    }
+
+    /// What the cache on disk has for a record of a job, or where it goes when it is done.
+    fn kept_for(
+        &self,
+        input: &EncoderInput,
+        options: EmbedOptions,
+        parts: &[Prepared],
+        max_batch_tokens: usize,
+    ) -> Look {
+        let (Some(kept), Some(key)) = (&self.kept, QueryKey::of(input, options)) else {
+            return Look::Nothing;
+        };
+        let key = kept.key(&key);
+        let is_alone = goes_alone(parts, self.encoder.packing(), max_batch_tokens);
+        let found = if is_alone { kept.get(&key, true) } else { None };
+        found.map_or_else(|| Look::Keep(Arc::clone(&kept.cache), key, is_alone), Look::Found)
     }
 
     /// The whole record, or one part a sentence.

@@ -2,13 +2,20 @@
 //!
 //! Pieces are taken in order; a batch is closed by the first piece that does not fit. Called by the batcher's lane for jobs.
 
-use protext_core::{Packing, Piece};
+use protext_core::{Packing, Piece, Prepared};
 
 /// A piece by its record and its place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PieceAt {
     pub(crate) record: usize,
     pub(crate) index: usize,
+}
+
+/// Whether the pieces of a record share their batches with nothing, whatever else is in the job: so that their last bits are
+/// theirs alone.
+pub(crate) fn goes_alone(parts: &[Prepared], packing: Packing, max_batch_tokens: usize) -> bool {
+    let mut pieces = parts.iter().flat_map(|part| &part.pieces);
+    packing == Packing::Padded && pieces.all(|piece| 2 * piece.n_tokens() > max_batch_tokens)
 }
 
 /// The batches of `records`, each record's pieces in order.
@@ -58,6 +65,8 @@ impl Open {
 
 #[cfg(test)]
 mod tests {
+    use protext_core::LongReport;
+
     use super::*;
 
     fn sizes(lengths: &[usize], packing: Packing, max_batch_tokens: usize) -> Vec<usize> {
@@ -65,6 +74,28 @@ mod tests {
         let pieces: Vec<Piece> = lengths.iter().map(piece).collect();
         let records: Vec<Vec<&Piece>> = pieces.iter().map(|piece| vec![piece]).collect();
         pack(&records, packing, max_batch_tokens).iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn what_fills_half_of_a_batch_goes_alone_in_any_company() {
+        let record = |lengths: &[usize]| {
+            let piece =
+                |&n: &usize| Piece { start: 0, token_ids: vec![1; n], weights: vec![1.0; n], text: None };
+            [Prepared { pieces: lengths.iter().map(piece).collect(), report: LongReport::Whole }]
+        };
+        for (lengths, max_batch_tokens) in [(vec![17], 32), (vec![17, 40], 32), (vec![100], 8)] {
+            assert!(goes_alone(&record(&lengths), Packing::Padded, max_batch_tokens), "{lengths:?}");
+            for other in 1..64 {
+                let all: Vec<usize> = [other].into_iter().chain(lengths.clone()).chain([other]).collect();
+                let sizes = sizes(&all, Packing::Padded, max_batch_tokens);
+                assert!(sizes.len() >= lengths.len() + 1, "{all:?}: {sizes:?}");
+                assert_eq!(sizes.iter().sum::<usize>(), all.len());
+            }
+        }
+        assert!(!goes_alone(&record(&[16]), Packing::Padded, 32));
+        assert!(!goes_alone(&record(&[17, 16]), Packing::Padded, 32), "one of two could have company");
+        let listed = Packing::Listed { max_pieces: 3, max_tokens: 20 };
+        assert!(!goes_alone(&record(&[30]), listed, 32));
     }
 
     #[test]

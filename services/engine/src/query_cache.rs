@@ -40,6 +40,11 @@ impl QueryKey {
         hasher.update(content.as_bytes());
         Some(Self(hasher.finalize().into()))
     }
+
+    /// The digest itself.
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 /// The rows that are kept.

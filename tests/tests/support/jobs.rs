@@ -19,8 +19,8 @@ pub fn short_proteins(n: usize) -> String {
 
 pub struct Desk {
     pub folder: tempfile::TempDir,
-    /// Address and settings of an object store, if jobs lie in one.
-    pub store: Vec<(&'static str, String)>,
+    /// Further environment, such as address and settings of an object store where jobs lie in one.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl Desk {
@@ -28,7 +28,7 @@ impl Desk {
     pub fn new(n: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("in.fasta"), short_proteins(n)).unwrap();
-        Self { folder, store: Vec::new() }
+        Self { folder, environment: Vec::new() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -43,7 +43,7 @@ impl Desk {
     pub fn protext(&self, args: &[&str]) -> Command {
         let mut command = protext(args);
         command.env("PROTEXT_JOBS", self.path("jobs")).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.envs(self.store.iter().map(|(name, value)| (name, value)));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

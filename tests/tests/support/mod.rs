@@ -38,8 +38,9 @@ pub fn program() -> PathBuf {
 
 pub fn protext(args: &[&str]) -> Command {
     let mut command = Command::new(program());
-    // Services of tests run no jobs of the person who types `make test`, nor of each other.
-    command.args(args).stdin(Stdio::null()).env_remove("RUST_LOG").env("PROTEXT_JOBS", "none");
+    // Services of tests run no jobs of the person who types `make test`, nor of each other, and take no embeddings from there.
+    command.args(args).stdin(Stdio::null()).env_remove("RUST_LOG");
+    command.env("PROTEXT_JOBS", "none").env("PROTEXT_EMBEDDING_CACHE_MIB", "0");
     command
 }
 

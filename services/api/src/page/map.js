@@ -33,8 +33,8 @@ function colour() {
   const last = COLOURS.length - 1;
   const colourOf = (at) => (groups.names[at] === "other" ? COLOURS[last] : COLOURS[at % last]);
   state.colours = groups.of.map(colourOf);
-  // Points of one colour are drawn together.
-  state.order = groups.of.map((group, at) => [group, at]).sort((a, b) => b[0] - a[0]).map(([, at]) => at);
+  // The greatest groups lie on top.
+  state.order = Uint32Array.from(groups.of.keys()).sort((a, b) => groups.of[b] - groups.of[a]);
   $("legend").replaceChildren(
     ...groups.names.map((name, at) => {
       const item = document.createElement("span");
@@ -71,22 +71,50 @@ function draw() {
   });
 }
 
+/**
+ * Squares of `size` pixels, each over what is there already. Pixels are blended here: a call to the canvas for each of tens of
+ * thousands of points takes longer than a frame.
+ */
+function paintPoints(size, opacity) {
+  const { map, order, colours } = state;
+  const { width, height } = canvas;
+  if (state.image?.width !== width || state.image?.height !== height) state.image = context.createImageData(width, height);
+  const pixels = state.image.data.fill(0);
+  let last = "";
+  let red, green, blue;
+  for (const at of order) {
+    const place = toScreen(map.x[at], map.y[at]);
+    const [left, top] = [Math.round(place[0] - size / 2), Math.round(place[1] - size / 2)];
+    const [right, bottom] = [Math.min(left + size, width), Math.min(top + size, height)];
+    if (right <= 0 || bottom <= 0 || left >= width || top >= height) continue;
+    if (colours[at] !== last) {
+      last = colours[at];
+      [red, green, blue] = [1, 3, 5].map((from) => parseInt(last.slice(from, from + 2), 16));
+    }
+    for (let y = Math.max(top, 0); y < bottom; y++) {
+      for (let x = Math.max(left, 0); x < right; x++) {
+        const to = 4 * (y * width + x);
+        const beneath = pixels[to + 3] / 255;
+        const covered = opacity + beneath * (1 - opacity);
+        const share = opacity / covered;
+        pixels[to] += (red - pixels[to]) * share;
+        pixels[to + 1] += (green - pixels[to + 1]) * share;
+        pixels[to + 2] += (blue - pixels[to + 2]) * share;
+        pixels[to + 3] = covered * 255;
+      }
+    }
+  }
+  context.putImageData(state.image, 0, 0);
+}
+
 function paint() {
   const { map, found, chosen, hover } = state;
   context.clearRect(0, 0, canvas.width, canvas.height);
-  if (!map) return;
+  if (!map || !canvas.width || !canvas.height) return;
   const ratio = devicePixelRatio || 1;
-  const size = Math.max(2, Math.min(8, Math.sqrt(state.view.scale) * (map.ids.length > 5000 ? 2 : 3.5))) * ratio;
+  const size = Math.round(Math.max(2, Math.min(8, Math.sqrt(state.view.scale) * (map.ids.length > 5000 ? 2 : 3.5))) * ratio);
   const isDim = found.size > 0;
-  let last = "";
-  context.globalAlpha = isDim ? 0.15 : 0.75;
-  for (const at of state.order) {
-    const [left, top] = toScreen(map.x[at], map.y[at]);
-    if (left < -size || top < -size || left > canvas.width + size || top > canvas.height + size) continue;
-    if (state.colours[at] !== last) context.fillStyle = last = state.colours[at];
-    context.fillRect(left - size / 2, top - size / 2, size, size);
-  }
-  context.globalAlpha = 1;
+  paintPoints(size, isDim ? 0.15 : 0.75);
   const ink = getComputedStyle(canvas).color;
   const ring = (at, width) => {
     const [left, top] = toScreen(map.x[at], map.y[at]);

@@ -22,6 +22,7 @@ use protext_registry::Registry;
 use protext_worker::{JobService, Jobs, LoadedModels, Way};
 
 use super::perturb;
+use crate::embedding_cache;
 use crate::fault::{self, UsageError};
 use crate::qdrant;
 use crate::settings::ServeSettings;
@@ -164,9 +165,11 @@ pub(crate) fn serve(
         workers: if registry.remote(id).is_some() { settings.n_workers } else { settings.n_workers.max(1) },
         ..protein.for_modality(Modality::Text, id)
     });
+    let kept = settings.embedding_cache().open(registry.cache());
     for args in [Some(protein), text].into_iter().flatten() {
         let embedder =
             wiring::start_embedder_on(&registry, &runtime, &args, Some(settings.max_queued_tokens), true)?;
+        let embedder = embedding_cache::keeping(embedder, kept.as_ref());
         info.encoders.push(encoder_info(&registry, settings, &embedder)?);
         embedders.push(embedder);
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use protext_worker::{Watch, Way, run_waiting};
 
 use super::jobs::PlaceArgs;
+use crate::embedding_cache::EmbeddingCacheArgs;
 use crate::interrupt;
 use crate::job_models::CachedModels;
 
@@ -29,11 +30,13 @@ pub(crate) struct Args {
     /// End when no job waits.
     #[arg(long)]
     once: bool,
+    #[command(flatten)]
+    cache: EmbeddingCacheArgs,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let stop = interrupt::flag()?;
-    let models = CachedModels::new(args.workers);
+    let models = CachedModels::new(args.workers, args.cache.clone());
     let watch = Watch::default();
     std::thread::scope(|scope| {
         let run = scope.spawn(|| work(&args, &models, &watch));

@@ -16,6 +16,7 @@ use protext_core::{
     EncodeError, Encoded, Encoder, EncoderInput, EncoderRow, EncoderWorker, Fingerprint, LongPolicy,
     LongReport, Modality, Piece, PieceOutput, Prepared, RowKind, Space,
 };
+use protext_engine::row_cache::EmbeddingCache;
 use protext_engine::{BatcherSettings, Embedder, Engine, Limits};
 use protext_worker::{JobError, JobSpec, Jobs, Models, Task, Watch};
 
@@ -115,13 +116,26 @@ impl Models for Fixed {
     }
 }
 
-/// An engine of so many sessions; `space` names its space.
-pub fn models(space: &str, n_workers: usize, faults: &Arc<Faults>, watch: Option<Arc<Watch>>) -> Fixed {
+/// So many sessions; `space` names their space.
+fn embedder(space: &str, n_workers: usize, faults: &Arc<Faults>, watch: Option<Arc<Watch>>) -> Embedder {
     let space = Space { name: space.into(), dim: 4, fingerprint: Fingerprint::of([space]) };
     let encoder = Letters { space, faults: Arc::clone(faults), watch };
     let settings = BatcherSettings { n_workers, max_batch_tokens: 64, max_queued_tokens: 10_000 };
-    let embedder = Embedder::start(Arc::new(encoder), Vec::new(), settings).unwrap();
+    Embedder::start(Arc::new(encoder), Vec::new(), settings).unwrap()
+}
+
+fn fixed(embedder: Embedder) -> Fixed {
     Fixed(Arc::new(Engine::new(vec![embedder], BTreeMap::new(), Limits::default())))
+}
+
+/// An engine of so many sessions; `space` names its space.
+pub fn models(space: &str, n_workers: usize, faults: &Arc<Faults>, watch: Option<Arc<Watch>>) -> Fixed {
+    fixed(embedder(space, n_workers, faults, watch))
+}
+
+/// As [`models`], with embeddings kept in `cache`.
+pub fn keeping(cache: EmbeddingCache, faults: &Arc<Faults>) -> Fixed {
+    fixed(embedder("letters", 2, faults, None).keeping(Arc::new(cache)))
 }
 
 pub fn healthy() -> Fixed {

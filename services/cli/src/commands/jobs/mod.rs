@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use protext_worker::{JobState, JobStatus, Jobs, Resume, Watch};
 
+use crate::embedding_cache::EmbeddingCacheArgs;
 use crate::fault::UsageError;
 use crate::job_models::CachedModels;
 use crate::{interrupt, progress};
@@ -120,6 +121,8 @@ pub(crate) struct RunningArgs {
     /// Sessions of the encoder; 0 takes one a core.
     #[arg(long, value_name = "N", default_value_t = 0)]
     workers: usize,
+    #[command(flatten)]
+    cache: EmbeddingCacheArgs,
     /// Print the job's status as JSON at the end.
     #[arg(long)]
     json: bool,
@@ -220,7 +223,7 @@ fn resume(args: &ResumeArgs) -> anyhow::Result<ExitCode> {
 /// Plans a job and runs it with a bar; Ctrl-C leaves it to be resumed.
 fn run_here(jobs: &Jobs, id: &str, args: &RunningArgs) -> anyhow::Result<ExitCode> {
     let stop = interrupt::flag()?;
-    let models = CachedModels::new(args.workers);
+    let models = CachedModels::new(args.workers, args.cache.clone());
     let own = Watch::default();
     let ran = std::thread::scope(|scope| {
         let run = scope.spawn(|| match args.no_run || args.queue.is_some() {

@@ -22,6 +22,8 @@ impl Service {
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut command = Command::new(program);
         command.args(["demo", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped());
+        // What an earlier run encoded is encoded again.
+        command.env("PROTEXT_EMBEDDING_CACHE_MIB", "0");
         let mut child = command.spawn().context("cannot start the demo")?;
         let lines = BufReader::new(child.stdout.take().context("the demo has no output")?).lines();
         let mut service = Self { child, address: String::new() };
