@@ -179,6 +179,9 @@ pub trait Encoder: Send + Sync {
     /// [`EncodeError::Runtime`] if the runtime refuses.
     fn open_worker(&self) -> Result<Box<dyn EncoderWorker>, EncodeError>;
 
+    /// Lets go of what its workers share. Called when none is open; the next one brings it back.
+    fn release(&self) {}
+
     /// Puts the outputs of a record's pieces together, in the order of [`Prepared::pieces`].
     ///
     /// # Errors

@@ -38,6 +38,11 @@ impl PackedBlocks {
         Arc::new(Self { isa, blocks: Mutex::default() })
     }
 
+    /// Lets go of the weights that no session uses.
+    pub(crate) fn release(&self) {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The operator for one session.
     pub(crate) fn operators(self: &Arc<Self>) -> ort::Result<OperatorDomain> {
         OperatorDomain::new(DOMAIN)?.add(EncoderBlock(Arc::clone(self)))

@@ -243,6 +243,10 @@ impl Encoder for OnnxEncoder {
         }
     }
 
+    fn release(&self) {
+        self.blocks.iter().for_each(|blocks| blocks.release());
+    }
+
     fn join(&self, prepared: &Prepared, outputs: Vec<PieceOutput>) -> Result<Encoded, EncodeError> {
         let residues_of = (self.spec.modality == Modality::Protein).then_some(self.spec.dim);
         join(&self.spec.id, prepared, outputs, self.spec.normalize, residues_of)

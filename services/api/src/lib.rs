@@ -24,6 +24,7 @@ mod watch;
 
 pub use audit::Audit;
 pub use error::{Problem, ProblemKind};
+pub use metrics::resident_bytes;
 pub use openapi::document;
 pub use routes::jobs::JobsAccess;
 pub use server::{ServeError, ServerSettings, serve};

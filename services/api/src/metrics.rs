@@ -79,6 +79,7 @@ struct ReadGauges {
     padding_tokens: PerEncoder,
     cache_hits: PerEncoder,
     cache_misses: PerEncoder,
+    sessions: PerEncoder,
     kept_hits: PerEncoder,
     kept_misses: PerEncoder,
     devices: Family<DeviceLabels, Gauge>,
@@ -125,6 +126,7 @@ impl ReadGauges {
             padding_tokens: Family::default(),
             cache_hits: Family::default(),
             cache_misses: Family::default(),
+            sessions: Family::default(),
             kept_hits: Family::default(),
             kept_misses: Family::default(),
             devices: Family::default(),
@@ -144,7 +146,7 @@ impl ReadGauges {
     }
 
     fn register(&mut self) {
-        let of_encoders: [(&str, &str, &PerEncoder); 9] = [
+        let of_encoders: [(&str, &str, &PerEncoder); 10] = [
             ("queue_tokens", "Tokens waiting for an encoder", &self.queue_tokens),
             ("batches_run", "Batches that an encoder has run since the start", &self.batches),
             (
@@ -164,6 +166,7 @@ impl ReadGauges {
                 "Queries whose encoding was not in memory, since the start",
                 &self.cache_misses,
             ),
+            ("encoder_sessions", "Sessions of an encoder that are open now", &self.sessions),
             ("embedding_cache_hits", "Encodings found in the cache on disk since the start", &self.kept_hits),
             (
                 "embedding_cache_misses",
@@ -217,6 +220,7 @@ impl ReadGauges {
             set(&self.failed_batches, counts.n_failed_batches);
             set(&self.batch_tokens, counts.n_tokens);
             set(&self.padding_tokens, counts.n_padding_tokens);
+            set(&self.sessions, embedder.batcher().n_sessions() as u64);
             let (hits, misses) = embedder.cache_counts();
             set(&self.cache_hits, hits);
             set(&self.cache_misses, misses);
@@ -307,7 +311,8 @@ impl Metrics {
 }
 
 /// Memory of this process, where the system tells.
-fn resident_bytes() -> Option<u64> {
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;

@@ -42,6 +42,8 @@ pub struct EncoderInfo {
     pub proof: Option<f32>,
     /// Sessions.
     pub n_workers: usize,
+    /// What the memory of the process grew by when the model and its projections were opened, in bytes; where that is known.
+    pub memory_bytes: Option<u64>,
 }
 
 /// What the binary hands over beside the engine.

@@ -1,7 +1,8 @@
 //! Whether the models answer: each does once before the service calls itself ready, and is watched from then on.
 //!
 //! A model that runs here is asked for a short record every few seconds. One that runs elsewhere costs money, so it is asked
-//! only when requests to it have failed, until it answers again.
+//! only when requests to it have failed, until it answers again. So is one whose sessions are given back when nobody asks: a
+//! look every few seconds would keep them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -117,8 +118,9 @@ impl<'a> Model<'a> {
             self.has_answered = false;
             return Err("no batch was done for too long".to_owned());
         }
-        let is_elsewhere = self.embedder.encoder().running().is_none();
-        if is_stuck || is_elsewhere && self.has_answered && counts.n_failed_batches == self.n_failed {
+        let is_asked_seldom = self.embedder.encoder().running().is_none()
+            || self.embedder.batcher().settings().unload_after.is_some();
+        if is_stuck || is_asked_seldom && self.has_answered && counts.n_failed_batches == self.n_failed {
             return if self.has_answered { Ok(()) } else { Err("it has not answered yet".to_owned()) };
         }
         let n_done = || self.embedder.batcher().counts().n_done_batches;

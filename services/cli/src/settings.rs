@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use protext_engine::Limits;
+use protext_engine::{BatcherSettings, Limits};
 use protext_onnx::{Device, DeviceChoice};
 use serde::Deserialize;
 
@@ -47,6 +48,8 @@ pub(crate) struct ServeSettings {
     pub(crate) max_rerank: usize,
     /// Most tokens waiting for an encoder.
     pub(crate) max_queued_tokens: usize,
+    /// Time without work after which a model gives back its memory, in seconds; 0 keeps it.
+    pub(crate) unload_after_s: u64,
     /// File that embeddings are kept in, on a local disk; one beside the models by default.
     pub(crate) embedding_cache: Option<PathBuf>,
     /// Its size in MiB; 0 keeps none.
@@ -118,6 +121,7 @@ impl Default for ServeSettings {
             max_k: limits.max_k,
             max_rerank: limits.max_rerank,
             max_queued_tokens: 1 << 18,
+            unload_after_s: 0,
             embedding_cache: None,
             embedding_cache_mib: EmbeddingCacheArgs::DEFAULT_MIB,
             index: None,
@@ -155,6 +159,14 @@ impl ServeSettings {
             workers: self.n_workers,
             projection: self.projection.clone(),
             towers: self.towers.clone(),
+        }
+    }
+
+    pub(crate) fn batcher(&self) -> BatcherSettings {
+        BatcherSettings {
+            max_queued_tokens: self.max_queued_tokens,
+            unload_after: (self.unload_after_s > 0).then(|| Duration::from_secs(self.unload_after_s)),
+            ..BatcherSettings::default()
         }
     }
 
@@ -206,7 +218,7 @@ impl ServeSettings {
             "REQUEST_TIMEOUT_S" => request_timeout_s, "BODY_TIMEOUT_S" => body_timeout_s, "DEADLINE_S" => deadline_s,
             "WATCH_INTERVAL_S" => watch_interval_s, "N_HTTP_WORKERS" => n_http_workers, "READ_ONLY" => read_only, "WITHOUT_KEYS" => without_keys,
             "RECALL_SAMPLE" => recall_sample, "MAX_UPLOAD_BYTES" => max_upload_bytes,
-            "EMBEDDING_CACHE_MIB" => embedding_cache_mib
+            "UNLOAD_AFTER_S" => unload_after_s, "EMBEDDING_CACHE_MIB" => embedding_cache_mib
         );
         let layout = &mut self.qdrant;
         for (variable, field) in [

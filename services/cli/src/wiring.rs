@@ -200,18 +200,19 @@ pub(crate) fn start_embedder(args: &ModelArgs, with_projection: bool) -> anyhow:
     if !with_projection && let Some(manifest) = registry.remote(&args.encoder) {
         let encoder = Arc::new(remote::open_encoder(manifest, registry.cache())?);
         let n_workers = remote::n_workers(manifest, args.workers);
-        return Ok(Embedder::start(encoder, Vec::new(), batcher_settings(n_workers, None))?);
+        let settings = with_workers(BatcherSettings::default(), n_workers);
+        return Ok(Embedder::start(encoder, Vec::new(), settings)?);
     }
     let runtime = load_runtime(registry.cache(), args.device)?;
-    start_embedder_on(&registry, &runtime, args, None, with_projection)
+    start_embedder_on(&registry, &runtime, args, BatcherSettings::default(), with_projection)
 }
 
-/// As [`start_embedder`], on a runtime that is already loaded.
+/// As [`start_embedder`], on a runtime that is already loaded, with as many workers as the model is to have.
 pub(crate) fn start_embedder_on(
     registry: &Registry,
     runtime: &OnnxRuntime,
     args: &ModelArgs,
-    max_queued_tokens: Option<usize>,
+    settings: BatcherSettings,
     with_projection: bool,
 ) -> anyhow::Result<Embedder> {
     let (encoder, n_workers): (Arc<dyn Encoder>, usize) = match registry.remote(&args.encoder) {
@@ -233,7 +234,7 @@ pub(crate) fn start_embedder_on(
             projections.push(Arc::new(open_tower(runtime, &towers, encoder.modality())?));
         }
     }
-    Ok(Embedder::start(encoder, projections, batcher_settings(n_workers, max_queued_tokens))?)
+    Ok(Embedder::start(encoder, projections, with_workers(settings, n_workers))?)
 }
 
 /// The towers of `--towers`, else those that ship for the encoder, else none.
@@ -333,14 +334,10 @@ pub(crate) fn open_tower(
     Ok(OnnxProjection::open(runtime, spec)?)
 }
 
-/// Settings of a batcher: `n_workers` 0 takes one a core.
-pub(crate) fn batcher_settings(n_workers: usize, max_queued_tokens: Option<usize>) -> BatcherSettings {
-    let default = BatcherSettings::default();
-    BatcherSettings {
-        n_workers: if n_workers == 0 { default.n_workers } else { n_workers },
-        max_queued_tokens: max_queued_tokens.unwrap_or(default.max_queued_tokens),
-        ..default
-    }
+/// `n_workers` 0 takes one a core.
+fn with_workers(settings: BatcherSettings, n_workers: usize) -> BatcherSettings {
+    let n_workers = if n_workers == 0 { BatcherSettings::default().n_workers } else { n_workers };
+    BatcherSettings { n_workers, ..settings }
 }
 
 fn encoder_spec(model: &ReadyModel) -> anyhow::Result<EncoderSpec> {

@@ -9,13 +9,15 @@
 //! Jobs have a lane of their own with a bound of its own ([`Batcher::submit_packed`]): a worker takes from it only when no
 //! caller waits, so a caller waits for one batch of a job at most, and a job never makes the service busy. Their batches
 //! are packed by the records alone, never by what else is there, so that a job gives the same bytes whenever it runs.
+//!
+//! A worker that has had nothing to do for long enough gives its session back, and opens one when work comes.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use protext_core::{EncodeError, Encoder, EncoderWorker, Packing, Piece, PieceOutput, Prepared};
 use tokio::sync::oneshot;
@@ -35,6 +37,8 @@ pub struct BatcherSettings {
     pub max_batch_tokens: usize,
     /// Most tokens waiting; past it submitters wait or are refused.
     pub max_queued_tokens: usize,
+    /// A worker without work for this long gives its session back, with the memory that it takes; `None` keeps it.
+    pub unload_after: Option<Duration>,
 }
 
 impl Default for BatcherSettings {
@@ -42,7 +46,7 @@ impl Default for BatcherSettings {
     /// `docs/results/speed.md`), and 262,144 tokens of waiting room.
     fn default() -> Self {
         let n_workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { n_workers, max_batch_tokens: 256, max_queued_tokens: 1 << 18 }
+        Self { n_workers, max_batch_tokens: 256, max_queued_tokens: 1 << 18, unload_after: None }
     }
 }
 
@@ -91,8 +95,10 @@ impl Counters {
 }
 
 struct Shared {
-    encoder: String,
+    encoder: Arc<dyn Encoder>,
     settings: BatcherSettings,
+    /// Sessions that are open.
+    n_sessions: AtomicUsize,
     counters: Counters,
     packing: Packing,
     queue: Mutex<Queue>,
@@ -135,22 +141,23 @@ impl Batcher {
     ///
     /// # Errors
     /// [`EngineError::Encode`] if a session cannot be opened, [`EngineError::Io`] if a thread cannot be started.
-    pub fn start(encoder: &dyn Encoder, settings: BatcherSettings) -> Result<Self, EngineError> {
+    pub fn start(encoder: Arc<dyn Encoder>, settings: BatcherSettings) -> Result<Self, EngineError> {
         let shared = Arc::new(Shared {
-            encoder: encoder.id().to_owned(),
             settings,
+            n_sessions: AtomicUsize::new(0),
             counters: Counters::default(),
             packing: encoder.packing(),
             queue: Mutex::new(Queue::default()),
             work: Condvar::new(),
             room: Condvar::new(),
+            encoder,
         });
         let mut batcher = Self { shared, workers: Vec::new() };
         for number in 0..settings.n_workers.max(1) {
-            let worker = encoder.open_worker()?;
             let shared = Arc::clone(&batcher.shared);
-            let name = format!("{}-{number}", encoder.id());
-            let thread = std::thread::Builder::new().name(name).spawn(move || work(&shared, worker));
+            let session = shared.open_session()?;
+            let name = format!("{}-{number}", shared.encoder.id());
+            let thread = std::thread::Builder::new().name(name).spawn(move || work(&shared, session));
             batcher
                 .workers
                 .push(thread.map_err(|source| EngineError::Io { what: "start a worker thread", source })?);
@@ -241,6 +248,12 @@ impl Batcher {
         }
     }
 
+    /// Sessions that are open now: fewer than workers where some had nothing to do for long.
+    #[must_use]
+    pub fn n_sessions(&self) -> usize {
+        self.shared.n_sessions.load(Ordering::SeqCst)
+    }
+
     /// What it was started with.
     #[must_use]
     pub fn settings(&self) -> BatcherSettings {
@@ -297,13 +310,60 @@ fn tokens_of(parts: &[Prepared]) -> usize {
     pieces_of(parts).map(Piece::n_tokens).sum()
 }
 
+/// A session; counted for as long as it is open. The last one that goes takes with it what all shared.
+struct Session<'a> {
+    worker: Option<Box<dyn EncoderWorker>>,
+    shared: &'a Shared,
+}
+
+impl Shared {
+    fn open_session(&self) -> Result<Box<dyn EncoderWorker>, EncodeError> {
+        // Counted first, so that nobody else takes itself for the last one meanwhile.
+        self.n_sessions.fetch_add(1, Ordering::SeqCst);
+        self.encoder.open_worker().inspect_err(|_| self.close_session())
+    }
+
+    fn close_session(&self) {
+        if self.n_sessions.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.encoder.release();
+        }
+    }
+}
+
+impl Session<'_> {
+    fn run(&mut self, batch: &[Task]) {
+        if self.worker.is_none() {
+            match self.shared.open_session() {
+                Ok(worker) => self.worker = Some(worker),
+                Err(error) => return fail(self.shared, batch, error),
+            }
+        }
+        if let Some(worker) = &mut self.worker {
+            run(self.shared, &mut **worker, batch);
+        }
+    }
+
+    fn close(&mut self) {
+        if self.worker.take().is_some() {
+            self.shared.close_session();
+        }
+    }
+}
+
 /// A worker's life: take a batch, run it, hand the outputs out.
-fn work(shared: &Shared, mut worker: Box<dyn EncoderWorker>) {
-    while let Some(batch) = next_batch(shared) {
-        shared.room.notify_all();
-        shared.counters.count(&batch, shared.packing);
-        run(shared, &mut *worker, &batch);
-        shared.counters.n_done_batches.fetch_add(1, Ordering::Relaxed);
+fn work(shared: &Shared, worker: Box<dyn EncoderWorker>) {
+    let mut session = Session { worker: Some(worker), shared };
+    loop {
+        match next_batch(shared, session.worker.is_some()) {
+            Next::Batch(batch) => {
+                shared.room.notify_all();
+                shared.counters.count(&batch, shared.packing);
+                session.run(&batch);
+                shared.counters.n_done_batches.fetch_add(1, Ordering::Relaxed);
+            }
+            Next::Idle => session.close(),
+            Next::Closed => return session.close(),
+        }
     }
 }
 
@@ -314,7 +374,7 @@ fn run(shared: &Shared, worker: &mut dyn EncoderWorker, batch: &[Task]) {
     // A panic inside an encoder is the failure of its batch: the thread and its session go on.
     let panicked = |_| {
         let source = "the encoder panicked; the log says where".into();
-        Err(EncodeError::Runtime { encoder: shared.encoder.clone(), source })
+        Err(EncodeError::Runtime { encoder: shared.encoder.id().to_owned(), source })
     };
     match ran.unwrap_or_else(panicked) {
         Ok(outputs) => {
@@ -328,16 +388,29 @@ fn run(shared: &Shared, worker: &mut dyn EncoderWorker, batch: &[Task]) {
             run(shared, worker, first);
             run(shared, worker, second);
         }
-        Err(error) => {
-            shared.counters.n_failed_batches.fetch_add(1, Ordering::Relaxed);
-            let error = Arc::new(error);
-            batch.iter().for_each(|task| task.record.fail(&error));
-        }
+        Err(error) => fail(shared, batch, error),
     }
 }
 
-/// Waits for work. `None`: the batcher is closed and the queue is empty.
-fn next_batch(shared: &Shared) -> Option<Vec<Task>> {
+fn fail(shared: &Shared, batch: &[Task], error: EncodeError) {
+    shared.counters.n_failed_batches.fetch_add(1, Ordering::Relaxed);
+    let error = Arc::new(error);
+    batch.iter().for_each(|task| task.record.fail(&error));
+}
+
+/// What a worker does next.
+enum Next {
+    Batch(Vec<Task>),
+    /// There has been nothing to do for long.
+    Idle,
+    /// The batcher is closed and the queue is empty.
+    Closed,
+}
+
+/// Waits for work; with a session not for ever, if sessions are to be given back.
+fn next_batch(shared: &Shared, has_session: bool) -> Next {
+    let unload_after = shared.settings.unload_after.filter(|_| has_session);
+    let idle_from = Instant::now();
     let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         if shared.packing != Packing::Padded && !queue.tasks.is_empty() {
@@ -351,12 +424,16 @@ fn next_batch(shared: &Shared) -> Option<Vec<Task>> {
             Packing::Listed { max_pieces, max_tokens } => queue.take_list(max_pieces, max_tokens),
         };
         if let Some(batch) = batch.or_else(|| queue.take_job_batch()) {
-            return Some(batch);
+            return Next::Batch(batch);
         }
         if queue.closed {
-            return None;
+            return Next::Closed;
         }
-        queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        queue = match unload_after.map(|after| after.saturating_sub(idle_from.elapsed())) {
+            None => shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            Some(Duration::ZERO) => return Next::Idle,
+            Some(left) => shared.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0,
+        };
     }
 }
 
@@ -507,10 +584,12 @@ mod tests {
         }
     }
 
+    #[derive(Clone)]
     struct EchoEncoder {
         batches: Arc<Mutex<Vec<Vec<usize>>>>,
         gate: Arc<(Mutex<bool>, Condvar)>,
         packing: Packing,
+        n_released: Arc<AtomicUsize>,
     }
 
     impl Encoder for EchoEncoder {
@@ -538,6 +617,13 @@ mod tests {
         fn join(&self, _: &Prepared, _: Vec<PieceOutput>) -> Result<Encoded, EncodeError> {
             unreachable!("tests look at pieces")
         }
+        fn release(&self) {
+            self.n_released.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn start(encoder: &EchoEncoder, settings: BatcherSettings) -> Result<Batcher, EngineError> {
+        Batcher::start(Arc::new(encoder.clone()), settings)
     }
 
     fn record(lengths: &[usize], token: i64) -> [Prepared; 1] {
@@ -546,12 +632,12 @@ mod tests {
     }
 
     fn settings(max_batch_tokens: usize, max_queued_tokens: usize) -> BatcherSettings {
-        BatcherSettings { n_workers: 1, max_batch_tokens, max_queued_tokens }
+        BatcherSettings { n_workers: 1, max_batch_tokens, max_queued_tokens, unload_after: None }
     }
 
     fn closed_gate() -> EchoEncoder {
         let gate = Arc::new((Mutex::new(false), Condvar::new()));
-        EchoEncoder { batches: Arc::default(), gate, packing: Packing::Padded }
+        EchoEncoder { batches: Arc::default(), gate, packing: Packing::Padded, n_released: Arc::default() }
     }
 
     fn listing(max_pieces: usize, max_tokens: usize) -> EchoEncoder {
@@ -576,7 +662,7 @@ mod tests {
     fn pieces_come_back_to_their_record_in_order() {
         let encoder = closed_gate();
         open(&encoder);
-        let batcher = Batcher::start(&encoder, settings(8, 1000)).unwrap();
+        let batcher = start(&encoder, settings(8, 1000)).unwrap();
         let first = batcher.submit_blocking(&record(&[3, 3, 9], 1), false);
         let second = batcher.submit_blocking(&record(&[2], 2), false);
         assert_eq!(first.blocking_recv().unwrap().unwrap().len(), 3);
@@ -586,7 +672,7 @@ mod tests {
     #[test]
     fn batches_keep_the_budget_of_padded_tokens_and_like_lengths() {
         let encoder = closed_gate();
-        let batcher = Batcher::start(&encoder, settings(20, 10_000)).unwrap();
+        let batcher = start(&encoder, settings(20, 10_000)).unwrap();
         let busy = occupy(&batcher);
         let lengths = [9, 1, 9, 10, 1, 30, 1];
         let waiting: Vec<_> = lengths.map(|n| batcher.try_submit(&record(&[n], 1), false).unwrap()).into();
@@ -600,7 +686,7 @@ mod tests {
     #[test]
     fn a_full_room_refuses_and_a_lone_giant_is_admitted() {
         let encoder = closed_gate();
-        let batcher = Batcher::start(&encoder, settings(8, 10)).unwrap();
+        let batcher = start(&encoder, settings(8, 10)).unwrap();
         let busy = occupy(&batcher);
         let giant = batcher.try_submit(&record(&[50], 1), false).unwrap();
         let refused = batcher.try_submit(&record(&[1], 1), false);
@@ -613,7 +699,7 @@ mod tests {
     #[test]
     fn work_of_callers_that_left_is_dropped() {
         let encoder = closed_gate();
-        let batcher = Batcher::start(&encoder, settings(1, 1000)).unwrap();
+        let batcher = start(&encoder, settings(1, 1000)).unwrap();
         let busy = occupy(&batcher);
         drop(batcher.try_submit(&record(&[5], 1), false).unwrap());
         let stays = batcher.try_submit(&record(&[7], 1), false).unwrap();
@@ -626,7 +712,7 @@ mod tests {
     #[test]
     fn lists_keep_their_limits_and_their_order_whatever_the_lengths() {
         let encoder = listing(3, 20);
-        let batcher = Batcher::start(&encoder, settings(1, 10_000)).unwrap();
+        let batcher = start(&encoder, settings(1, 10_000)).unwrap();
         let busy = occupy(&batcher);
         let lengths = [9, 1, 5, 10, 1, 30, 1];
         let waiting: Vec<_> = lengths.map(|n| batcher.try_submit(&record(&[n], 1), false).unwrap()).into();
@@ -640,7 +726,7 @@ mod tests {
     #[test]
     fn a_refused_piece_does_not_spoil_its_neighbours() {
         let encoder = listing(8, 100);
-        let batcher = Batcher::start(&encoder, settings(1, 10_000)).unwrap();
+        let batcher = start(&encoder, settings(1, 10_000)).unwrap();
         let busy = occupy(&batcher);
         let tokens = [1, 2, -2, 4, 5];
         let waiting = tokens.map(|token| batcher.try_submit(&record(&[1], token), false).unwrap());
@@ -658,7 +744,7 @@ mod tests {
     fn a_failure_reaches_its_caller_and_the_worker_goes_on() {
         let encoder = closed_gate();
         open(&encoder);
-        let batcher = Batcher::start(&encoder, settings(1, 1000)).unwrap();
+        let batcher = start(&encoder, settings(1, 1000)).unwrap();
         let failed = batcher.submit_blocking(&record(&[2, 2], -1), false).blocking_recv().unwrap();
         assert!(matches!(*failed.unwrap_err(), EncodeError::NotFinite { .. }));
         let good = batcher.submit_blocking(&record(&[2], 4), false).blocking_recv().unwrap();
@@ -668,7 +754,7 @@ mod tests {
     #[test]
     fn callers_go_before_jobs_and_jobs_make_nobody_wait_for_room() {
         let encoder = closed_gate();
-        let batcher = Batcher::start(&encoder, settings(8, 10)).unwrap();
+        let batcher = start(&encoder, settings(8, 10)).unwrap();
         let busy = occupy(&batcher);
         let job: Vec<Vec<Prepared>> = vec![record(&[4], 1).into(), record(&[4], 1).into()];
         let of_job = batcher.submit_packed(&job, &[true; 2], false, 8);
@@ -687,7 +773,7 @@ mod tests {
     fn a_bad_record_of_a_job_fails_alone() {
         let encoder = closed_gate();
         open(&encoder);
-        let batcher = Batcher::start(&encoder, settings(8, 1000)).unwrap();
+        let batcher = start(&encoder, settings(8, 1000)).unwrap();
         let job = [1, -1, 3].map(|token| record(&[2], token).into());
         let outcomes = batcher
             .submit_packed(&job, &[true; 3], false, 8)
@@ -695,5 +781,29 @@ mod tests {
             .map(|reply| reply.blocking_recv().unwrap());
         let is_ok: Vec<bool> = outcomes.map(|outcome| outcome.is_ok()).collect();
         assert_eq!(is_ok, [true, false, true]);
+    }
+
+    #[test]
+    fn sessions_are_given_back_and_opened_again() {
+        let encoder = closed_gate();
+        open(&encoder);
+        let unload_after = Some(Duration::from_millis(20));
+        let batcher =
+            start(&encoder, BatcherSettings { n_workers: 3, unload_after, ..settings(8, 1000) }).unwrap();
+        for round in 1..4 {
+            while batcher.n_sessions() > 0 {
+                std::thread::yield_now();
+            }
+            // The last session took the shared weights with it, once.
+            while encoder.n_released.load(Ordering::SeqCst) < round {
+                std::thread::yield_now();
+            }
+            let good = batcher.submit_blocking(&record(&[2], 4), false).blocking_recv().unwrap();
+            assert_eq!(good.unwrap()[0].mean, [4.0]);
+            assert_eq!(encoder.n_released.load(Ordering::SeqCst), round);
+        }
+        let kept = start(&encoder, settings(8, 1000)).unwrap();
+        std::thread::sleep(Duration::from_millis(60));
+        assert_eq!(kept.n_sessions(), 1);
     }
 }

@@ -157,7 +157,7 @@ impl Embedder {
             })?;
             rows.ensure_same("the encoder's rows", projection.input_space(), "the projection's input")?;
         }
-        let batcher = Batcher::start(&*encoder, settings)?;
+        let batcher = Batcher::start(Arc::clone(&encoder), settings)?;
         Ok(Self { encoder, projections, batcher, cache: QueryCache::default(), kept: None })
     }
 

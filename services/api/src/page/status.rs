@@ -44,7 +44,7 @@ fn models(state: &AppState) -> Markup {
     html! {
         h2 { "Models" }
         table {
-            tr { th { "encoder" } th { "reads" } th { "runs on" } th.number { "sessions" } th.number { "window" } }
+            tr { th { "encoder" } th { "reads" } th { "runs on" } th.number { "sessions open" } th.number { "memory" } th.number { "window" } }
             @for embedder in state.engine.embedders() {
                 @let encoder = embedder.encoder();
                 @let running = state.encoders.iter().find(|info| info.id == encoder.id());
@@ -52,7 +52,8 @@ fn models(state: &AppState) -> Markup {
                     td { (encoder.id()) @if let Some(running) = running { br; span.hint { (running.title) } } }
                     td { (encoder.modality()) }
                     td { @if let Some(running) = running { (running.provider) @if let Some(numbers) = &running.precision { ", " (numbers) } " (asked: " (running.device_asked) ")" } }
-                    td.number { @if let Some(running) = running { (running.n_workers) } }
+                    td.number { (embedder.batcher().n_sessions()) " of " (embedder.batcher().settings().n_workers) }
+                    td.number { @if let Some(bytes) = running.and_then(|running| running.memory_bytes) { (bytes >> 20) " MiB" } }
                     td.number { (encoder.window()) }
                 }
             }

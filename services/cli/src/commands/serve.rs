@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use protext_api::access::Access;
-use protext_api::{AppInfo, Audit, EncoderInfo, JobsAccess, ServerSettings, TlsFiles};
+use protext_api::{AppInfo, Audit, EncoderInfo, JobsAccess, ServerSettings, TlsFiles, resident_bytes};
 use protext_core::Modality;
 use protext_engine::library::Library;
 use protext_engine::recall::RecallMonitor;
@@ -166,11 +166,13 @@ pub(crate) fn serve(
         ..protein.for_modality(Modality::Text, id)
     });
     let kept = settings.embedding_cache().open(registry.cache());
+    let queue = settings.batcher();
     for args in [Some(protein), text].into_iter().flatten() {
-        let embedder =
-            wiring::start_embedder_on(&registry, &runtime, &args, Some(settings.max_queued_tokens), true)?;
+        let before = resident_bytes();
+        let embedder = wiring::start_embedder_on(&registry, &runtime, &args, queue, true)?;
+        let taken = before.zip(resident_bytes()).map(|(before, after)| after.saturating_sub(before));
         let embedder = embedding_cache::keeping(embedder, kept.as_ref());
-        info.encoders.push(encoder_info(&registry, settings, &embedder)?);
+        info.encoders.push(encoder_info(&registry, settings, &embedder, taken)?);
         embedders.push(embedder);
     }
     collections.iter().try_for_each(|(name, open)| ensure_reachable(&embedders, name, &*open.view()))?;
@@ -358,6 +360,7 @@ fn encoder_info(
     registry: &Registry,
     settings: &ServeSettings,
     embedder: &Embedder,
+    memory_bytes: Option<u64>,
 ) -> anyhow::Result<EncoderInfo> {
     let id = embedder.encoder().id();
     if let Some(manifest) = registry.remote(id) {
@@ -371,6 +374,7 @@ fn encoder_info(
             nodes: BTreeMap::new(),
             proof: None,
             n_workers: embedder.batcher().settings().n_workers,
+            memory_bytes,
         });
     }
     let manifest = registry.manifest(id)?;
@@ -385,5 +389,6 @@ fn encoder_info(
         nodes: running.nodes,
         proof: running.proof,
         n_workers: embedder.batcher().settings().n_workers,
+        memory_bytes,
     })
 }

@@ -12,12 +12,12 @@ use std::sync::atomic::Ordering;
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 use protext_core::{LanguageHead, LongReport, Modality, ProteinSequence, ResiduePolicy};
-use protext_engine::Embedder;
 use protext_engine::input::{InputOptions, Source, open};
 use protext_engine::variants::{
     BadMutant, Masking, Mutant, Scan, ScanColors, VariantError, VariantModel, VariantScore, VariantScores,
     read_mutants, scan_html, scan_svg,
 };
+use protext_engine::{BatcherSettings, Embedder};
 use serde::Serialize;
 
 use super::embed::LongArg;
@@ -145,7 +145,7 @@ pub(crate) fn open_models(
 ) -> anyhow::Result<(Embedder, Option<Box<dyn LanguageHead>>)> {
     let registry = wiring::registry()?;
     let runtime = wiring::load_runtime(registry.cache(), args.device)?;
-    let embedder = wiring::start_embedder_on(&registry, &runtime, args, None, false)?;
+    let embedder = wiring::start_embedder_on(&registry, &runtime, args, BatcherSettings::default(), false)?;
     if embedder.encoder().modality() != Modality::Protein {
         let said = format!("{} reads texts; name an encoder of proteins", args.encoder);
         return Err(UsageError(said).into());

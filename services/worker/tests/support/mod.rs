@@ -120,7 +120,8 @@ impl Models for Fixed {
 fn embedder(space: &str, n_workers: usize, faults: &Arc<Faults>, watch: Option<Arc<Watch>>) -> Embedder {
     let space = Space { name: space.into(), dim: 4, fingerprint: Fingerprint::of([space]) };
     let encoder = Letters { space, faults: Arc::clone(faults), watch };
-    let settings = BatcherSettings { n_workers, max_batch_tokens: 64, max_queued_tokens: 10_000 };
+    let settings =
+        BatcherSettings { n_workers, max_batch_tokens: 64, max_queued_tokens: 10_000, unload_after: None };
     Embedder::start(Arc::new(encoder), Vec::new(), settings).unwrap()
 }
 
