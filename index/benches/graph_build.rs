@@ -66,8 +66,7 @@ fn with_hnsw_rs(vectors: &[JointVector]) {
 }
 
 fn with_ours(vectors: &[JointVector]) {
-    let params =
-        HnswParams { m: M, ef_construction: EF_CONSTRUCTION, parallel: false, ..HnswParams::default() };
+    let params = HnswParams { m: M, ef_construction: EF_CONSTRUCTION, parallel: false };
     let mut builder = CollectionBuilder::new(support::space(DIM), IndexKind::Hnsw(params)).unwrap();
     for (row, vector) in vectors.iter().enumerate() {
         builder.push(support::record("R", row), vector).unwrap();

@@ -8,9 +8,13 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use memmap2::Mmap;
+use rayon::prelude::*;
 
 use crate::kernel::Lanes;
 use crate::kernel::codes::Bytes;
+
+/// Values that one core copies at once.
+const COPY_TOGETHER: usize = 1 << 16;
 
 /// Values that any bytes are, without padding.
 ///
@@ -52,6 +56,20 @@ impl<T: Plain> Slab<T> {
         let is_aligned = bytes.as_ptr().cast::<T>().is_aligned();
         let part = Part { map: Arc::clone(map), start, len, kind: std::marker::PhantomData };
         is_aligned.then_some(Self::Mapped(part))
+    }
+
+    /// A copy in memory of its own, made by all cores.
+    pub(crate) fn taken_in(&self) -> Self {
+        let mut values = Vec::with_capacity(self.len());
+        let room = &mut values.spare_capacity_mut()[..self.len()];
+        // Before the first byte is written: pages that are there already would be copied once more.
+        advise(room.as_ptr().cast(), size_of_val(room), &[HUGE_PAGES]);
+        room.par_chunks_mut(COPY_TOGETHER).zip(self.par_chunks(COPY_TOGETHER)).for_each(|(to, from)| {
+            to.write_copy_of_slice(from);
+        });
+        // SAFETY: each of them was written above.
+        unsafe { values.set_len(self.len()) };
+        Self::Owned(values)
     }
 
     /// The values for writing, copied into memory first if they are mapped.
@@ -100,21 +118,49 @@ pub(crate) fn bytes_of<T: Plain>(values: &[T]) -> &[u8] {
     unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) }
 }
 
+#[cfg(target_os = "linux")]
+const HUGE_PAGES: libc::c_int = libc::MADV_HUGEPAGE;
+#[cfg(target_os = "linux")]
+const COLLAPSE: libc::c_int = libc::MADV_COLLAPSE;
+#[cfg(not(target_os = "linux"))]
+const HUGE_PAGES: i32 = 0;
+#[cfg(not(target_os = "linux"))]
+const COLLAPSE: i32 = 0;
+
 /// Asks for pages of 2 MiB under `values`: a walk jumps about, and with small pages most jumps miss the
 /// processor's table of pages. A wish: nothing depends on it.
 pub(crate) fn ask_for_huge_pages<T: Plain>(values: &[T]) {
+    advise(values.as_ptr().cast(), size_of_val(values), &[HUGE_PAGES, COLLAPSE]);
+}
+
+/// Tells the system about the whole pages of 2 MiB within a range.
+fn advise(start: *const u8, n_bytes: usize, advices: &[i32]) {
     #[cfg(target_os = "linux")]
     {
         const HUGE: usize = 2 << 20;
-        let start = (values.as_ptr() as usize).next_multiple_of(HUGE);
-        let end = (values.as_ptr() as usize + size_of_val(values)) / HUGE * HUGE;
+        let end = (start as usize + n_bytes) / HUGE * HUGE;
+        let start = (start as usize).next_multiple_of(HUGE);
         if start < end {
-            for advice in [libc::MADV_HUGEPAGE, libc::MADV_COLLAPSE] {
-                // SAFETY: the advice changes neither content nor access, and the range lies within `values`.
+            for &advice in advices {
+                // SAFETY: the advice changes neither content nor access, and the range lies within the caller's.
                 let _ = unsafe { libc::madvise(start as *mut libc::c_void, end - start, advice) };
             }
         }
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = values;
+    let _ = (start, n_bytes, advices);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_in_memory_is_the_same_whatever_its_length() {
+        for n in [0, 1, COPY_TOGETHER - 1, COPY_TOGETHER, 3 * COPY_TOGETHER + 17] {
+            let values: Slab<u32> =
+                (0..n as u32).map(|at| at.wrapping_mul(2_654_435_761)).collect::<Vec<_>>().into();
+            assert!(*values.taken_in() == *values, "{n} values");
+        }
+    }
 }

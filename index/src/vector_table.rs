@@ -5,6 +5,7 @@
 //! unnormalized and short vectors away from the graph builder.
 
 use protext_core::{JointVector, Space, VectorError};
+use rayon::prelude::*;
 
 use crate::error::IndexError;
 use crate::kernel::{Kernel, Lanes, N_LANES, n_lanes_of, pack_into};
@@ -99,7 +100,8 @@ impl VectorTable {
 
     /// Refuses rows that are not unit vectors.
     pub(crate) fn ensure_units(&self) -> Result<(), IndexError> {
-        (0..self.n_rows).try_for_each(|row| ensure_unit(row, self.values(row as u32)))
+        let wrong = |row: usize| ensure_unit(row, self.values(row as u32)).err();
+        (0..self.n_rows).into_par_iter().find_map_first(wrong).map_or(Ok(()), Err)
     }
 
     /// The vectors' space.

@@ -3,6 +3,8 @@
 //! A [`Graph`] can only be made by [`Graph::new`], whether it comes from the builder or from disk. It refuses
 //! links to rows that do not exist or are not on the link's layer, so a walk needs no checks of its own.
 
+use rayon::prelude::*;
+
 use crate::error::GraphFault;
 use crate::slab::Slab;
 
@@ -170,7 +172,7 @@ impl Graph {
             GraphFault::Link { layer, row, to: to.unwrap_or(NONE) }
         };
         // Most links are on the base layer, where any row will do.
-        let unsound = self.base.links.chunks(self.base.width).position(|places| !is_sound(places));
+        let unsound = self.base.links.par_chunks(self.base.width).position_first(|places| !is_sound(places));
         if let Some(row) = unsound {
             return Err(fault(0, row, self.base.places(row)));
         }

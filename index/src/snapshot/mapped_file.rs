@@ -87,7 +87,7 @@ impl MappedFile {
             return Err(self.length(n_bytes));
         };
         self.at = start + size_of_val(&*slab);
-        Ok(if self.takes_in { slab.to_vec().into() } else { slab })
+        Ok(if self.takes_in { slab.taken_in() } else { slab })
     }
 
     /// Refuses bytes after the last section.

@@ -123,7 +123,8 @@ impl RowCache {
         is_whole.then(|| body[KEY_BYTES..].chunks_exact(4).map(value).collect())
     }
 
-    /// Keeps rows; those of another width are a mistake of the caller.
+    /// Keeps rows; those of another width are a mistake of the caller. A row that is here already, whole, stays as it is, whoever
+    /// brought it: so that whoever asks gets the same one each time.
     ///
     /// # Errors
     /// [`RowCacheError`].
@@ -131,22 +132,16 @@ impl RowCache {
     /// # Panics
     /// If a row has another width than the space.
     pub fn append(&mut self, rows: &[(ContentKey, Vec<f32>)]) -> Result<(), RowCacheError> {
-        let mut records = Vec::with_capacity(rows.len() * self.record_bytes());
-        for (key, row) in rows {
-            assert_eq!(row.len(), self.dim, "a row is as wide as its space");
-            let start = records.len();
-            records.extend_from_slice(&key.0);
-            row.iter().for_each(|value| records.extend_from_slice(&value.to_le_bytes()));
-            let checksum = crc32fast::hash(&records[start..]);
-            records.extend_from_slice(&checksum.to_le_bytes());
-        }
-        let start = self.write_locked(&records);
-        let start =
-            start.map_err(|source| RowCacheError { action: "write", path: self.path.clone(), source })?;
-        for (index, (key, _)) in rows.iter().enumerate() {
-            self.offsets.insert(*key, start + (index * self.record_bytes()) as u64);
-        }
-        Ok(())
+        assert!(rows.iter().all(|(_, row)| row.len() == self.dim), "a row is as wide as its space");
+        let failed = |source| RowCacheError { action: "write", path: self.path.clone(), source };
+        self.file.lock().map_err(failed)?;
+        let written = self.write_locked(rows);
+        let unlocked = self.file.unlock();
+        written.and(unlocked).map_err(|source| RowCacheError {
+            action: "write",
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// Learns of the rows that others appended since.
@@ -162,21 +157,30 @@ impl RowCache {
     }
 
     /// Appends on a record boundary: what a killed writer left behind is cut off first.
-    fn write_locked(&mut self, records: &[u8]) -> io::Result<u64> {
-        self.file.lock()?;
-        let written = (|| {
-            let torn = (self.file.metadata()?.len() - HEADER_BYTES) % self.record_bytes() as u64;
-            let start = self.file.metadata()?.len() - torn;
-            self.file.set_len(start)?;
-            let written = self.file.write_all(records).and_then(|()| self.file.sync_data());
-            if written.is_err() {
-                // A full disk: no half record stays.
-                self.file.set_len(start)?;
-            }
-            written.map(|()| start)
-        })();
-        self.file.unlock()?;
-        written
+    fn write_locked(&mut self, rows: &[(ContentKey, Vec<f32>)]) -> io::Result<()> {
+        self.read_keys()?;
+        let mut records = Vec::with_capacity(rows.len() * self.record_bytes());
+        let mut written = Vec::with_capacity(rows.len());
+        for (key, row) in rows.iter().filter(|(key, _)| self.get(key).is_none()) {
+            let start = records.len();
+            records.extend_from_slice(&key.0);
+            row.iter().for_each(|value| records.extend_from_slice(&value.to_le_bytes()));
+            let checksum = crc32fast::hash(&records[start..]);
+            records.extend_from_slice(&checksum.to_le_bytes());
+            written.push((*key, start as u64));
+        }
+        let n_bytes = self.file.metadata()?.len();
+        let end = n_bytes - (n_bytes - HEADER_BYTES) % self.record_bytes() as u64;
+        self.file.set_len(end)?;
+        let done = self.file.write_all(&records).and_then(|()| self.file.sync_data());
+        if done.is_err() {
+            // A full disk: no half record stays.
+            self.file.set_len(end)?;
+        }
+        done?;
+        self.offsets.extend(written.into_iter().map(|(key, start)| (key, end + start)));
+        self.n_bytes_read = end + records.len() as u64;
+        Ok(())
     }
 
     fn read_keys(&mut self) -> io::Result<()> {
@@ -261,8 +265,7 @@ mod tests {
         let mut theirs = RowCache::open(folder.path(), &space()).unwrap();
         theirs.append(&[(key("a"), vec![1.0; 3])]).unwrap();
         mine.append(&[(key("b"), vec![2.0; 3])]).unwrap();
-        assert_eq!((mine.get(&key("a")), mine.get(&key("b"))), (None, Some(vec![2.0; 3])));
-        mine.refresh().unwrap();
+        assert_eq!(theirs.get(&key("b")), None);
         theirs.refresh().unwrap();
         for cache in [&mine, &theirs] {
             assert_eq!(
@@ -270,6 +273,20 @@ mod tests {
                 (Some(vec![1.0; 3]), Some(vec![2.0; 3]))
             );
             assert_eq!(cache.len(), 2);
+        }
+    }
+
+    #[test]
+    fn of_two_rows_for_one_content_the_first_stays_for_everybody() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mine = RowCache::open(folder.path(), &space()).unwrap();
+        let mut theirs = RowCache::open(folder.path(), &space()).unwrap();
+        theirs.append(&[(key("a"), vec![1.0; 3])]).unwrap();
+        mine.append(&[(key("b"), vec![2.0; 3]), (key("a"), vec![1.000_001; 3])]).unwrap();
+        theirs.append(&[(key("b"), vec![2.000_001; 3])]).unwrap();
+        for cache in [&mine, &theirs, &RowCache::open(folder.path(), &space()).unwrap()] {
+            assert_eq!(cache.get(&key("a")), Some(vec![1.0; 3]));
+            assert_eq!(cache.get(&key("b")), Some(vec![2.0; 3]));
         }
     }
 
