@@ -6,7 +6,7 @@
 //! The queue is bounded in tokens: past the bound an interactive caller is
 //! told to come back, a batch job waits. A caller that left is dropped before any work is done for it.
 //!
-//! Jobs have a lane of their own with a bound of its own ([`Batcher::submit_packed`]): a worker takes from it only when no
+//! Jobs have a lane of their own with a bound of its own (`Batcher::submit_packed`): a worker takes from it only when no
 //! caller waits, so a caller waits for one batch of a job at most, and a job never makes the service busy. Their batches
 //! are packed by the records alone, never by what else is there, so that a job gives the same bytes whenever it runs.
 //!
