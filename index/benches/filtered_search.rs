@@ -9,6 +9,9 @@
 //! that take turns.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may panic")]
 
+#[path = "../tests/support/processor.rs"]
+mod processor;
+
 use std::sync::Arc;
 
 use protext_core::{Fingerprint, JointVector, Space};
@@ -16,6 +19,8 @@ use protext_index::{HnswIndex, HnswParams, RowSet, SearchParams, VectorIndex as 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
+
+use processor::processor_s;
 
 const K: usize = 10;
 const N_ROUNDS: usize = 5;
@@ -32,13 +37,6 @@ fn made_up(n: usize, dim: usize, rng: &mut StdRng) -> Vec<f32> {
         JointVector::normalized(values).unwrap().into_vec()
     };
     (0..n).flat_map(|_| row(rng)).collect()
-}
-
-fn processor_s() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid place for the answer.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
 fn main() {

@@ -5,6 +5,8 @@
 //! has the command and what it showed.
 #![allow(clippy::unwrap_used, clippy::print_stdout, dead_code, reason = "a bench prints and may panic")]
 
+#[path = "../tests/support/processor.rs"]
+mod processor;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -14,6 +16,8 @@ use hnsw_rs::anndists::dist::distances::{DistDot, Distance};
 use hnsw_rs::hnsw::Hnsw;
 use protext_core::JointVector;
 use protext_index::{CollectionBuilder, HnswParams, IndexKind};
+
+use processor::processor_s;
 
 const N_VECTORS: usize = 50_000;
 const DIM: usize = 128;
@@ -40,18 +44,18 @@ fn main() {
     let is_asked = |name: &str| words.iter().all(|word| word.parse::<usize>().is_ok() || word == name);
     let vectors = support::clustered(n_vectors, DIM, 2);
     if is_asked("hnsw_rs") {
-        let started = processor_seconds();
+        let started = processor_s();
         with_hnsw_rs(&vectors);
         let n_compared = N_COMPARED.load(Ordering::Relaxed) / n_vectors as u64;
         println!(
             "hnsw_rs: {n_vectors} vectors in {:.1} s, {n_compared} comparisons each",
-            processor_seconds() - started
+            processor_s() - started
         );
     }
     if is_asked("ours") {
-        let started = processor_seconds();
+        let started = processor_s();
         with_ours(&vectors);
-        println!("ours: {n_vectors} vectors in {:.1} s", processor_seconds() - started);
+        println!("ours: {n_vectors} vectors in {:.1} s", processor_s() - started);
     }
 }
 
@@ -72,16 +76,4 @@ fn with_ours(vectors: &[JointVector]) {
         builder.push(support::record("R", row), vector).unwrap();
     }
     builder.build(&mut |_| ()).unwrap();
-}
-
-/// User and system time of this process.
-fn processor_seconds() -> f64 {
-    // SAFETY: the structure is plain numbers, and the call fills it.
-    let usage = unsafe {
-        let mut usage = std::mem::zeroed::<libc::rusage>();
-        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
-        usage
-    };
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }

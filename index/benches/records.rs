@@ -9,6 +9,9 @@
 //! the next takes what was kept.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may panic")]
 
+#[path = "../tests/support/processor.rs"]
+mod processor;
+
 use std::path::Path;
 use std::time::Instant;
 
@@ -16,6 +19,8 @@ use protext_core::{Fingerprint, JointVector, Space};
 use protext_index::{
     Collection, CollectionBuilder, Filter, IndexKind, Keywords, OpenOptions, Record, Verify, View,
 };
+
+use processor::processor_s;
 
 const DIM: usize = 8;
 /// Names the collection to the process that measures.
@@ -46,13 +51,6 @@ const WORDS: [&str; 24] = [
     "containing",
     "factor",
 ];
-
-fn processor_s() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid place for the answer.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
-    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
-}
 
 /// Memory that belongs to this process alone, in MiB; mapped files are not in it.
 fn own_mib() -> f64 {

@@ -585,13 +585,6 @@ fn a_stop_signal_lets_requests_under_way_finish() {
     assert_eq!(stopping.join().unwrap(), Some(0));
 }
 
-/// A value of `/metrics` for the protein encoder.
-fn metric(service: &Service, name: &str) -> Option<u64> {
-    let text = service.get("/metrics").text();
-    let line = text.lines().find(|line| line.starts_with(name) && line.contains("esm2"))?;
-    line.rsplit(' ').next()?.parse().ok()
-}
-
 #[test]
 fn a_model_that_nobody_asks_gives_its_memory_back_and_answers_again() {
     if !is_ready("models that are given back") {
@@ -600,11 +593,7 @@ fn a_model_that_nobody_asks_gives_its_memory_back_and_answers_again() {
     let folder = tempfile::tempdir().unwrap();
     let settings = [("PROTEXT_UNLOAD_AFTER_S", "1"), ("PROTEXT_WATCH_INTERVAL_S", "1")];
     let service = with_data(folder.path(), &settings);
-    let resident = || {
-        let text = service.get("/metrics").text();
-        let line = text.lines().find(|line| line.starts_with("protext_resident_bytes ")).unwrap().to_owned();
-        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
-    };
+    let resident = || service.metric("protext_resident_bytes ", "").unwrap();
     let embed = |residues: &str| service.post("/v1/embeddings", &json!({"input": residues}));
     let first = embed("MKTAYIAKQRQISFVKSHFSRQ");
     expect(&first, 200, "data");
@@ -613,21 +602,21 @@ fn a_model_that_nobody_asks_gives_its_memory_back_and_answers_again() {
     assert!(info["encoders"][0]["memory_bytes"].as_u64() > Some(10 << 20), "{info}");
     for round in 0..2 {
         for _ in 0..600 {
-            if metric(&service, "protext_encoder_sessions") == Some(0) {
+            if service.metric("protext_encoder_sessions", "esm2") == Some(0) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        assert_eq!(metric(&service, "protext_encoder_sessions"), Some(0));
+        assert_eq!(service.metric("protext_encoder_sessions", "esm2"), Some(0));
         // The watch does not wake it, and takes it for healthy.
         std::thread::sleep(Duration::from_millis(2_500));
         assert_eq!(
-            (metric(&service, "protext_encoder_sessions"), service.get("/readyz").status),
+            (service.metric("protext_encoder_sessions", "esm2"), service.get("/readyz").status),
             (Some(0), 200)
         );
         assert!(resident() + (10 << 20) < with_sessions, "{} of {with_sessions} bytes", resident());
         let again = embed(&format!("{}MKTAYIAKQRQISFVKSHFSRQ", "A".repeat(round + 1)));
         expect(&again, 200, "data");
-        assert!(metric(&service, "protext_encoder_sessions") >= Some(1));
+        assert!(service.metric("protext_encoder_sessions", "esm2") >= Some(1));
     }
 }

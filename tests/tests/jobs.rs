@@ -360,13 +360,6 @@ fn what_a_service_cannot_do_is_refused_at_once() {
     assert_eq!(service.get("/v1/jobs/bad").status, 404);
 }
 
-/// A value of `/metrics` for the protein encoder.
-fn metric(service: &Service, name: &str) -> u64 {
-    let text = service.get("/metrics").text();
-    let line = text.lines().find(|line| line.starts_with(name) && line.contains("esm2")).map(str::to_owned);
-    line.unwrap_or_default().rsplit(' ').next().and_then(|value| value.parse().ok()).unwrap_or(0)
-}
-
 #[test]
 fn what_a_service_or_a_job_has_encoded_is_kept_for_the_next() {
     if !is_ready("embeddings on disk") {
@@ -398,13 +391,13 @@ fn what_a_service_or_a_job_has_encoded_is_kept_for_the_next() {
     };
     let service = Service::start(&[], &kept);
     let first = embed(&service);
-    assert_eq!(metric(&service, "protext_embedding_cache_hits"), 10);
+    assert_eq!(service.metric("protext_embedding_cache_hits", "esm2"), Some(10));
     let new = service.post("/v1/embeddings", &json!({"input": "MKVLAAGIVGLCAKAYAQWE"}));
     assert_eq!(new.status, 200);
     wait_for(PATIENCE, "the embedding on disk", || {
         let asked = Service::start(&[], &kept);
         asked.post("/v1/embeddings", &json!({"input": "MKVLAAGIVGLCAKAYAQWE"}));
-        metric(&asked, "protext_embedding_cache_hits") == 1
+        asked.metric("protext_embedding_cache_hits", "esm2") == Some(1)
     });
     drop(service);
     assert_eq!(embed(&Service::start(&[], &kept)), first);
@@ -414,5 +407,5 @@ fn what_a_service_or_a_job_has_encoded_is_kept_for_the_next() {
         [("PROTEXT_EMBEDDING_CACHE", "/proc/embeddings.sqlite"), ("PROTEXT_EMBEDDING_CACHE_MIB", "64")];
     let service = Service::start(&[], &nowhere);
     assert_eq!(embed(&service).as_array().unwrap().len(), 10);
-    assert_eq!(metric(&service, "protext_embedding_cache_misses"), 0);
+    assert_eq!(service.metric("protext_embedding_cache_misses", "esm2").unwrap_or(0), 0);
 }

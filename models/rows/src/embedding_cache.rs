@@ -137,8 +137,8 @@ impl EmbeddingCache {
     }
 
     /// Embeddings that are kept, and the bytes that they and what finds them take.
-    #[must_use]
-    pub fn size(&self) -> (u64, u64) {
+    #[cfg(test)]
+    fn size(&self) -> (u64, u64) {
         let read = |connection: &mut Connection| {
             let n = connection.query_row("SELECT count(*) FROM embedding", [], |row| row.get(0))?;
             Ok((n, n_bytes(connection)?))

@@ -133,15 +133,12 @@ impl RowCache {
     /// If a row has another width than the space.
     pub fn append(&mut self, rows: &[(ContentKey, Vec<f32>)]) -> Result<(), RowCacheError> {
         assert!(rows.iter().all(|(_, row)| row.len() == self.dim), "a row is as wide as its space");
-        let failed = |source| RowCacheError { action: "write", path: self.path.clone(), source };
-        self.file.lock().map_err(failed)?;
-        let written = self.write_locked(rows);
-        let unlocked = self.file.unlock();
-        written.and(unlocked).map_err(|source| RowCacheError {
-            action: "write",
-            path: self.path.clone(),
-            source,
-        })
+        let locked = self.file.lock();
+        let written = locked.and_then(|()| {
+            let written = self.write_locked(rows);
+            written.and(self.file.unlock())
+        });
+        written.map_err(|source| self.failed("write", source))
     }
 
     /// Learns of the rows that others appended since.
@@ -149,7 +146,11 @@ impl RowCache {
     /// # Errors
     /// [`RowCacheError`].
     pub fn refresh(&mut self) -> Result<(), RowCacheError> {
-        self.read_keys().map_err(|source| RowCacheError { action: "read", path: self.path.clone(), source })
+        self.read_keys().map_err(|source| self.failed("read", source))
+    }
+
+    fn failed(&self, action: &'static str, source: io::Error) -> RowCacheError {
+        RowCacheError { action, path: self.path.clone(), source }
     }
 
     fn record_bytes(&self) -> usize {

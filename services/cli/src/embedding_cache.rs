@@ -1,6 +1,6 @@
 //! The cache of embeddings that the service and jobs of this machine share.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use protext_engine::Embedder;
@@ -19,7 +19,7 @@ pub(crate) struct EmbeddingCacheArgs {
 }
 
 impl EmbeddingCacheArgs {
-    /// About 90,000 proteins of the default encoder.
+    /// About 85,000 proteins of the default encoder.
     pub(crate) const DEFAULT_MIB: u64 = 1_024;
 
     /// Opens it. Everything works without, so a cache that cannot be had is told about and no more.
@@ -27,16 +27,14 @@ impl EmbeddingCacheArgs {
         if self.mib == 0 {
             return None;
         }
-        let beside_models =
-            || models.folder(Path::new("embeddings")).map(|folder| folder.join("embeddings-1.sqlite"));
-        let opened = match &self.file {
-            Some(file) => Ok(file.clone()),
-            None => beside_models(),
+        let open = || -> anyhow::Result<EmbeddingCache> {
+            let file = match &self.file {
+                Some(file) => file.clone(),
+                None => models.folder("embeddings")?.join("embeddings-1.sqlite"),
+            };
+            Ok(EmbeddingCache::open(&file, self.mib.saturating_mul(1 << 20))?)
         };
-        let opened = opened
-            .map_err(anyhow::Error::from)
-            .and_then(|file| Ok(EmbeddingCache::open(&file, self.mib.saturating_mul(1 << 20))?));
-        match opened {
+        match open() {
             Ok(cache) => Some(Arc::new(cache)),
             Err(error) => {
                 tracing::info!(reason = crate::fault::message(&error), "embeddings are not kept on disk");

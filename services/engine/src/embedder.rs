@@ -4,7 +4,6 @@
 //! by [`Embedder::submit`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use protext_core::{
     Encoded, Encoder, EncoderInput, EncoderRow, JointVector, LongPolicy, LongReport, PieceOutput, Prepared,
@@ -20,7 +19,7 @@ use crate::SPANS;
 use crate::batcher::{Batcher, BatcherSettings, Outcome};
 use crate::error::EngineError;
 use crate::packed::goes_alone;
-use crate::query_cache::{QueryCache, QueryKey};
+use crate::query_cache::{Lookups, QueryCache, QueryKey};
 
 /// What a caller wants of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +57,7 @@ enum State {
         parts: Vec<Prepared>,
         reply: oneshot::Receiver<Outcome>,
         encoder: Arc<dyn Encoder>,
-        /// Where it is to be kept, and whether it goes alone.
-        keep: Option<(Arc<EmbeddingCache>, EmbeddingKey, bool)>,
+        keep: Option<Keep>,
     },
 }
 
@@ -75,18 +73,24 @@ impl Pending {
         };
         let outcome = reply.blocking_recv().map_err(|_| EngineError::WorkerLost)?;
         let encoded = join(&*encoder, &parts, outcome.map_err(EngineError::Worker)?)?;
-        if let Some((cache, key, is_alone)) = keep {
-            cache.keep(&key, &encoded, is_alone);
+        if let Some(keep) = keep {
+            keep.put(&encoded);
         }
         Ok(encoded)
     }
 }
 
-/// What the cache on disk is for one record of a job.
-enum Look {
-    Found(Encoded),
-    Keep(Arc<EmbeddingCache>, EmbeddingKey, bool),
-    Nothing,
+/// Where an embedding is to be kept, and whether it goes alone.
+struct Keep {
+    cache: Arc<EmbeddingCache>,
+    key: EmbeddingKey,
+    is_alone: bool,
+}
+
+impl Keep {
+    fn put(&self, encoded: &Encoded) {
+        self.cache.keep(&self.key, encoded, self.is_alone);
+    }
 }
 
 /// Embeddings that outlive this process.
@@ -94,8 +98,7 @@ struct Kept {
     cache: Arc<EmbeddingCache>,
     /// Digest of what computes them here.
     encoder: [u8; 32],
-    n_hits: AtomicU64,
-    n_misses: AtomicU64,
+    lookups: Lookups,
 }
 
 impl Kept {
@@ -105,10 +108,11 @@ impl Kept {
     }
 
     fn get(&self, key: &EmbeddingKey, only_alone: bool) -> Option<Encoded> {
-        let found = self.cache.get(key, only_alone);
-        let count = if found.is_some() { &self.n_hits } else { &self.n_misses };
-        count.fetch_add(1, Ordering::Relaxed);
-        found
+        self.lookups.count(self.cache.get(key, only_alone))
+    }
+
+    fn keep(&self, key: EmbeddingKey, is_alone: bool) -> Keep {
+        Keep { cache: Arc::clone(&self.cache), key, is_alone }
     }
 }
 
@@ -165,8 +169,8 @@ impl Embedder {
     /// those whose last bits did not depend on others, so that what was kept changes no byte of what it writes.
     #[must_use]
     pub fn keeping(mut self, cache: Arc<EmbeddingCache>) -> Self {
-        let (n_hits, n_misses) = Default::default();
-        self.kept = Some(Kept { cache, encoder: digest_of(&*self.encoder), n_hits, n_misses });
+        let encoder = digest_of(&*self.encoder);
+        self.kept = Some(Kept { cache, encoder, lookups: Lookups::default() });
         self
     }
 
@@ -220,9 +224,9 @@ impl Embedder {
         };
         self.cache.keep(key, &encoded);
         if is_new && let Some((kept, key)) = on_disk {
-            let (cache, encoded) = (Arc::clone(&kept.cache), encoded.clone());
+            let (keep, encoded) = (kept.keep(key, false), encoded.clone());
             // Nobody waits for the disk.
-            drop(tokio::task::spawn_blocking(move || cache.keep(&key, &encoded, false)));
+            drop(tokio::task::spawn_blocking(move || keep.put(&encoded)));
         }
         Ok(encoded)
     }
@@ -253,8 +257,7 @@ impl Embedder {
     /// Embeddings that were found in the cache on disk, and those that were looked for in vain; `None` without one.
     #[must_use]
     pub fn kept_counts(&self) -> Option<(u64, u64)> {
-        let kept = self.kept.as_ref()?;
-        Some((kept.n_hits.load(Ordering::Relaxed), kept.n_misses.load(Ordering::Relaxed)))
+        self.kept.as_ref().map(|kept| kept.lookups.get())
     }
 
     async fn embed_anew(&self, input: &EncoderInput, options: EmbedOptions) -> Result<Encoded, EngineError> {
@@ -294,7 +297,7 @@ impl Embedder {
                 Ok(())
             })
             .collect();
-        let is_wanted: Vec<bool> = kept.iter().map(|kept| !matches!(kept, Look::Found(_))).collect();
+        let is_wanted: Vec<bool> = kept.iter().map(Result::is_err).collect();
         let replies =
             self.batcher.submit_packed(&prepared, &is_wanted, options.per_residue, max_batch_tokens);
         let mut under_way = prepared.into_iter().zip(replies).zip(kept);
@@ -304,11 +307,8 @@ impl Embedder {
                     under_way.next().expect("one reply for each record that was prepared");
                 let encoder = Arc::clone(&self.encoder);
                 Pending(match kept {
-                    Look::Found(encoded) => State::Kept(encoded),
-                    Look::Keep(cache, key, is_alone) => {
-                        State::UnderWay { parts, reply, encoder, keep: Some((cache, key, is_alone)) }
-                    }
-                    Look::Nothing => State::UnderWay { parts, reply, encoder, keep: None },
+                    Ok(encoded) => State::Kept(encoded),
+                    Err(keep) => State::UnderWay { parts, reply, encoder, keep },
                 })
             })
         };
@@ -322,14 +322,14 @@ impl Embedder {
         options: EmbedOptions,
         parts: &[Prepared],
         max_batch_tokens: usize,
-    ) -> Look {
+    ) -> Result<Encoded, Option<Keep>> {
         let (Some(kept), Some(key)) = (&self.kept, QueryKey::of(input, options)) else {
-            return Look::Nothing;
+            return Err(None);
         };
         let key = kept.key(&key);
         let is_alone = goes_alone(parts, self.encoder.packing(), max_batch_tokens);
         let found = if is_alone { kept.get(&key, true) } else { None };
-        found.map_or_else(|| Look::Keep(Arc::clone(&kept.cache), key, is_alone), Look::Found)
+        found.ok_or_else(|| Some(kept.keep(key, is_alone)))
     }
 
     /// The whole record, or one part a sentence.

@@ -47,11 +47,31 @@ impl QueryKey {
     }
 }
 
+/// How often a cache had what was asked for, and how often not.
+#[derive(Default)]
+pub(crate) struct Lookups {
+    n_hits: AtomicU64,
+    n_misses: AtomicU64,
+}
+
+impl Lookups {
+    /// Counts what was found, or not.
+    pub(crate) fn count<T>(&self, found: Option<T>) -> Option<T> {
+        let count = if found.is_some() { &self.n_hits } else { &self.n_misses };
+        count.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    /// Hits and misses.
+    pub(crate) fn get(&self) -> (u64, u64) {
+        (self.n_hits.load(Ordering::Relaxed), self.n_misses.load(Ordering::Relaxed))
+    }
+}
+
 /// The rows that are kept.
 pub(crate) struct QueryCache {
     kept: Mutex<Kept>,
-    n_hits: AtomicU64,
-    n_misses: AtomicU64,
+    lookups: Lookups,
 }
 
 struct Kept {
@@ -69,14 +89,12 @@ impl Default for QueryCache {
 impl QueryCache {
     fn with_room(max_bytes: usize) -> Self {
         let kept = Kept { rows: LruCache::unbounded(), n_bytes: 0, max_bytes };
-        Self { kept: Mutex::new(kept), n_hits: AtomicU64::new(0), n_misses: AtomicU64::new(0) }
+        Self { kept: Mutex::new(kept), lookups: Lookups::default() }
     }
 
     pub(crate) fn get(&self, key: &QueryKey) -> Option<Encoded> {
         let found = self.lock().rows.get(key).cloned();
-        let count = if found.is_some() { &self.n_hits } else { &self.n_misses };
-        count.fetch_add(1, Ordering::Relaxed);
-        found
+        self.lookups.count(found)
     }
 
     pub(crate) fn keep(&self, key: QueryKey, encoded: &Encoded) {
@@ -93,7 +111,7 @@ impl QueryCache {
 
     /// Hits and misses.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.n_hits.load(Ordering::Relaxed), self.n_misses.load(Ordering::Relaxed))
+        self.lookups.get()
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {

@@ -120,6 +120,13 @@ impl Service {
         self.send("GET", path, &[], b"")
     }
 
+    /// A value of `/metrics`: the first line of this name that speaks of `of`.
+    pub fn metric(&self, name: &str, of: &str) -> Option<u64> {
+        let text = self.get("/metrics").text();
+        let line = text.lines().find(|line| line.starts_with(name) && line.contains(of))?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
     pub fn post(&self, path: &str, body: &Value) -> Answer {
         self.send("POST", path, &[("content-type", "application/json")], body.to_string().as_bytes())
     }
