@@ -5,6 +5,7 @@
 
 mod connections;
 mod held;
+mod recent;
 mod schema;
 mod stored;
 
@@ -53,7 +54,7 @@ impl Records {
     pub(crate) fn read(&self, rows: &[u32]) -> Result<Vec<Arc<Record>>, IndexError> {
         match self {
             Records::Held(table) => rows.iter().map(|&row| table.record(row)).collect(),
-            Records::Stored(file) => Ok(file.read(rows)?.into_iter().map(Arc::new).collect()),
+            Records::Stored(file) => file.read(rows),
         }
     }
 

@@ -9,6 +9,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
 use super::connections::Connections;
+use super::recent::Recent;
 use super::schema::{APPLICATION_ID, VERSION};
 use crate::collection::Record;
 use crate::error::IndexError;
@@ -21,15 +22,18 @@ use crate::taxonomy::Taxonomy;
 const MAX_KEPT_SETS: usize = 64;
 /// Memory for these sets, 32 MiB.
 const MAX_KEPT_BYTES: usize = 32 << 20;
+/// Records of one answer that are kept for the next; who reads more goes through the collection.
+const MAX_OF_ANSWER: usize = 256;
 
 /// The records of a snapshot. What stays in memory: the names of free fields, some connections with up to 2 MB of
-/// pages each, and the sets of rows of the last conditions, 32 MiB at most.
+/// pages each, the sets of rows of the last conditions, 32 MiB at most, and the records read last, 16 MiB at most.
 #[derive(Debug)]
 pub(crate) struct RecordFile {
     connections: Connections,
     totals: Totals,
     fields: BTreeMap<String, i64>,
     has_taxonomy: bool,
+    recent: Recent,
     /// The latest last.
     selected: Mutex<VecDeque<(Condition, Arc<RowSet>)>>,
 }
@@ -66,7 +70,7 @@ impl RecordFile {
             connection.query_row("SELECT EXISTS (SELECT 1 FROM taxon)", [], |row| row.get(0))
         })?;
         let selected = Mutex::new(VecDeque::new());
-        Ok(Self { connections, totals, fields, has_taxonomy, selected })
+        Ok(Self { connections, totals, fields, has_taxonomy, recent: Recent::none(), selected })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -86,21 +90,40 @@ impl RecordFile {
     }
 
     /// The records of these rows, in their order.
-    pub(crate) fn read(&self, rows: &[u32]) -> Result<Vec<Record>, IndexError> {
+    pub(crate) fn read(&self, rows: &[u32]) -> Result<Vec<Arc<Record>>, IndexError> {
         if let Some(&row) = rows.iter().find(|&&row| row >= self.totals.n_records) {
             return Err(IndexError::UnknownRow { row, n_rows: self.len() });
+        }
+        if rows.len() > MAX_OF_ANSWER {
+            return Ok(self.parsed(rows)?.into_iter().map(|(record, _)| record).collect());
+        }
+        let known = self.recent.of(rows);
+        let is_missing = |(&row, known): (&u32, &Option<_>)| known.is_none().then_some(row);
+        let missing: Vec<u32> = rows.iter().zip(&known).filter_map(is_missing).collect();
+        let mut read = self.parsed(&missing)?.into_iter().zip(&missing).map(|((record, n_bytes), &row)| {
+            self.recent.keep(row, &record, n_bytes);
+            record
+        });
+        Ok(known.into_iter().filter_map(|known| known.or_else(|| read.next())).collect())
+    }
+
+    /// The records of these rows from their table, each with the bytes of its text.
+    fn parsed(&self, rows: &[u32]) -> Result<Vec<(Arc<Record>, usize)>, IndexError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
         }
         let texts = self.connections.with(|connection| {
             let mut of_row = connection.prepare_cached("SELECT json FROM content WHERE row = ?1")?;
             let mut text = |row: &u32| of_row.query_row([row], |found| found.get::<_, String>(0));
             rows.iter().map(&mut text).collect::<Result<Vec<_>, _>>()
         })?;
-        let record = |(text, &row): (&String, &u32)| {
-            serde_json::from_str(text).map_err(|error| IndexError::RecordContent {
+        let record = |(text, &row): (&String, &u32)| match serde_json::from_str(text) {
+            Ok(record) => Ok((Arc::new(record), text.len())),
+            Err(error) => Err(IndexError::RecordContent {
                 path: self.connections.path().to_path_buf(),
                 record: row as usize + 1,
                 what: error.to_string(),
-            })
+            }),
         };
         texts.iter().zip(rows).map(record).collect()
     }
@@ -263,7 +286,7 @@ impl RecordFile {
             }
         }
         for row in 0..self.totals.n_records {
-            for record in self.read(&[row])? {
+            for (record, _) in self.parsed(&[row])? {
                 if self.row_of(&record.id)? != Some(row) {
                     return Ok(Some(format!("record {} is not found by its id", row + 1)));
                 }
