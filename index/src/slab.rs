@@ -62,8 +62,6 @@ impl<T: Plain> Slab<T> {
     pub(crate) fn taken_in(&self) -> Self {
         let mut values = Vec::with_capacity(self.len());
         let room = &mut values.spare_capacity_mut()[..self.len()];
-        // Before the first byte is written: pages that are there already would be copied once more.
-        advise(room.as_ptr().cast(), size_of_val(room), &[HUGE_PAGES]);
         room.par_chunks_mut(COPY_TOGETHER).zip(self.par_chunks(COPY_TOGETHER)).for_each(|(to, from)| {
             to.write_copy_of_slice(from);
         });
@@ -118,37 +116,24 @@ pub(crate) fn bytes_of<T: Plain>(values: &[T]) -> &[u8] {
     unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) }
 }
 
-#[cfg(target_os = "linux")]
-const HUGE_PAGES: libc::c_int = libc::MADV_HUGEPAGE;
-#[cfg(target_os = "linux")]
-const COLLAPSE: libc::c_int = libc::MADV_COLLAPSE;
-#[cfg(not(target_os = "linux"))]
-const HUGE_PAGES: i32 = 0;
-#[cfg(not(target_os = "linux"))]
-const COLLAPSE: i32 = 0;
-
-/// Asks for pages of 2 MiB under `values`: a walk jumps about, and with small pages most jumps miss the
-/// processor's table of pages. A wish: nothing depends on it.
+/// Moves `values` to pages of 2 MiB: a walk jumps about, and with small pages most jumps miss the processor's table of
+/// pages. The kernel copies them, which takes a while. A wish: nothing depends on it.
 pub(crate) fn ask_for_huge_pages<T: Plain>(values: &[T]) {
-    advise(values.as_ptr().cast(), size_of_val(values), &[HUGE_PAGES, COLLAPSE]);
-}
-
-/// Tells the system about the whole pages of 2 MiB within a range.
-fn advise(start: *const u8, n_bytes: usize, advices: &[i32]) {
     #[cfg(target_os = "linux")]
     {
         const HUGE: usize = 2 << 20;
-        let end = (start as usize + n_bytes) / HUGE * HUGE;
-        let start = (start as usize).next_multiple_of(HUGE);
-        if start < end {
-            for &advice in advices {
-                // SAFETY: the advice changes neither content nor access, and the range lies within the caller's.
+        let start = values.as_ptr() as usize;
+        let end = (start + size_of_val(values)) / HUGE * HUGE;
+        let start = start.next_multiple_of(HUGE);
+        for advice in [libc::MADV_HUGEPAGE, libc::MADV_COLLAPSE] {
+            if start < end {
+                // SAFETY: the advice changes neither content nor access, and the range lies within the values.
                 let _ = unsafe { libc::madvise(start as *mut libc::c_void, end - start, advice) };
             }
         }
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = (start, n_bytes, advices);
+    let _ = values;
 }
 
 #[cfg(test)]

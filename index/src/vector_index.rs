@@ -39,7 +39,8 @@ pub enum Precision {
     /// with its full vector.
     #[default]
     Codes,
-    /// The stored f32 vectors.
+    /// The stored f32 vectors. Codes only lead to the lowest layer of the graph, and spare reading vectors that cannot be
+    /// among the candidates there.
     Full,
 }
 

@@ -69,9 +69,9 @@ fn search(growing: &Growing<'_>, table: &VectorTable, codes: &Codes, row: u32, e
     let values: Vec<f32> = table.values(row).collect();
     let query = QueryCode::new(&values);
     let scores = CodeScores { codes, query: &query };
-    let found = Scratch::with(|scratch| growing.search(&scores, ef, scratch));
+    let found = Scratch::with(|scratch| growing.search(scores, ef, scratch));
     let mut cosines = vec![0.0; found.len()];
-    FullScores { table, query: table.row(row) }.score(&found, &mut cosines);
+    FullScores { table, query: table.row(row) }.fetch_and_score(&found, &mut cosines);
     cosines.sort_unstable_by(|a, b| b.total_cmp(a));
     cosines
 }

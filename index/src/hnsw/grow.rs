@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::HnswParams;
 use super::graph::{Draft, Lists, NONE, starts_of};
-use super::walk::{FullScores, Links, Scores, Scratch, descend, search_layer, starts};
+use super::walk::{FullScores, Links, Scores, Scratch, Walk, descend, search_layer};
 use crate::error::GraphFault;
 use crate::kernel::prefetch;
 use crate::ranking::Ranked;
@@ -121,11 +121,10 @@ impl<'a> Growing<'a> {
     }
 
     /// The best `ef` rows that a search of the graph as it is now finds.
-    pub(super) fn search(&self, scores: &impl Scores, ef: usize, scratch: &mut Scratch) -> Vec<u32> {
+    pub(super) fn search(&self, scores: impl Scores + Copy, ef: usize, scratch: &mut Scratch) -> Vec<u32> {
         let top = self.levels[self.entry as usize];
-        let starts = starts(scores, self, (self.entry, top), ef, scratch);
-        search_layer(scores, self, 0, &starts, ef, scratch);
-        scratch.pool.best().iter().map(|found| found.row()).collect()
+        let found = Walk::new(scores, self, (self.entry, top), 0, ef, scratch).run();
+        found.iter().map(|found| found.row()).collect()
     }
 
     /// Links `from` to a new row. A full list keeps those that lead in different directions.
@@ -141,7 +140,7 @@ impl<'a> Growing<'a> {
         }
         let mut cosines = vec![0.0; rows.len()];
         let scores = FullScores { table: self.table, query: self.table.row(from) };
-        scores.score(&rows, &mut cosines);
+        scores.fetch_and_score(&rows, &mut cosines);
         let mut candidates: Vec<Ranked> =
             rows.drain(..).zip(cosines).map(|(row, cosine)| Ranked::new(cosine, row)).collect();
         candidates.push(to);
@@ -197,8 +196,8 @@ impl Links for Growing<'_> {
     }
 
     #[inline]
-    fn ask_for(&self, row: u32) {
-        prefetch(self.base.places(row as usize));
+    fn ask_for(&self, row: u32, layer: u8) {
+        prefetch(self.places(row, layer));
     }
 
     #[inline]

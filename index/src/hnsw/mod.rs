@@ -26,12 +26,13 @@ use crate::exact::ExactIndex;
 use crate::kernel::codes::QueryCode;
 use crate::kernel::pack;
 use crate::ranking::Ranked;
+use crate::row_set::RowSet;
 use crate::slab::ask_for_huge_pages;
 use crate::vector_index::{Neighbour, Precision, SearchParams, VectorIndex, ensure_searchable};
 use crate::vector_table::VectorTable;
-use codes::Codes;
+use codes::{Codes, MARGIN_DEVIATIONS};
 use graph::Graph;
-use walk::{CodeScores, FullScores, Scores, Scratch, search_filtered, search_layer, starts};
+use walk::{CodeScores, FullScores, Scores, Scratch, ScreenedScores, Walk, search_filtered, walk_together};
 
 /// What one link of a walk costs beside its comparison, in components of a scan: it waits for memory where a scan streams.
 /// Source: measured at 50,000 x 128, m = 16, one thread: 3 to 5 comparisons in all, with filters of 15% to 100%.
@@ -45,8 +46,8 @@ const GIVE_UP_SHARE: usize = 4;
 /// Steps that a walk under a filter may take for each that is expected before it gives up.
 const FILTER_SLACK: usize = 2;
 
-/// Rows whose score from codes is less than the k-th by more standard errors than this are not scored again.
-const MARGIN_DEVIATIONS: f32 = 6.0;
+/// Queries of a batch that one task answers.
+const MAX_TASK_QUERIES: usize = 64;
 
 /// How a graph is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -105,8 +106,12 @@ impl HnswIndex {
     ) -> Result<Self, IndexError> {
         params.validate()?;
         let codes = Codes::of(&table);
+        // Building walks, too.
+        ask_for_huge_pages(codes.bytes());
         let (graph, default_ef) = build::build(&table, &codes, params, progress)?;
-        Self::from_parts(table, graph, codes, params, default_ef).map_err(IndexError::Graph)
+        let index = Self::from_parts(table, graph, codes, params, default_ef).map_err(IndexError::Graph)?;
+        index.take_huge_pages();
+        Ok(index)
     }
 
     /// Puts a graph, as built or as read from disk, on its table.
@@ -123,10 +128,22 @@ impl HnswIndex {
                 return Err(GraphFault::Count { what, expected, found });
             }
         }
-        ask_for_huge_pages(table.lanes());
-        ask_for_huge_pages(graph.base().links());
         let (graph, codes) = (Arc::new(graph), Arc::new(codes));
         Ok(Self { exact: ExactIndex::new(table), graph, codes, params, default_ef })
+    }
+
+    /// Moves what walks read to huge pages, the busiest first.
+    fn take_huge_pages(&self) {
+        ask_for_huge_pages(self.codes.bytes());
+        ask_for_huge_pages(self.graph.base().links());
+        ask_for_huge_pages(self.exact.table().lanes());
+    }
+
+    /// As [`take_huge_pages`](Self::take_huge_pages), behind the first searches: opening a snapshot does not wait for it.
+    pub(crate) fn take_huge_pages_later(&self) {
+        let index = self.clone();
+        // Without the thread, pages stay small.
+        let _ = std::thread::Builder::new().name("huge-pages".into()).spawn(move || index.take_huge_pages());
     }
 
     /// Candidates that a search keeps when it is not told how many, measured when the graph was built: enough for
@@ -188,40 +205,80 @@ impl HnswIndex {
         n_links.saturating_mul(width + WALK_LINK_COMPONENTS) / width
     }
 
-    fn search_walking(
+    /// Answers queries without a filter, on this thread.
+    fn search_together(
+        &self,
+        queries: &[JointVector],
+        params: &SearchParams<'_>,
+    ) -> Result<Vec<Vec<Neighbour>>, IndexError> {
+        if self.is_empty() {
+            return Ok(vec![Vec::new(); queries.len()]);
+        }
+        let (graph, ef) = (&*self.graph, self.ef(params));
+        let entry = (graph.entry(), graph.top_layer());
+        let packed: Vec<_> = queries.iter().map(|query| pack(query.as_slice())).collect();
+        let table = self.exact.table();
+        let full: Vec<_> = packed.iter().map(|query| FullScores { table, query }).collect();
+        let coded: Vec<_> = queries.iter().map(|query| QueryCode::new(query.as_slice())).collect();
+        let codes = |query| CodeScores { codes: &self.codes, query };
+        let found = match params.precision {
+            Precision::Full => {
+                let scores =
+                    coded.iter().zip(&full).map(|(code, &full)| ScreenedScores::new(codes(code), full));
+                walk_together(&scores.collect::<Vec<_>>(), graph, entry, ef)
+            }
+            Precision::Codes => {
+                let scores: Vec<_> = coded.iter().map(codes).collect();
+                let found = walk_together(&scores, graph, entry, ef);
+                let again = |((full, query), found): ((&_, &_), Vec<_>)| {
+                    self.score_again(full, query, &found, params.k)
+                };
+                full.iter().zip(&coded).zip(found).map(again).collect()
+            }
+        };
+        let n_wanted = params.k.min(self.len());
+        let best = |(query, found): (&JointVector, Vec<Ranked>)| match found.len() >= n_wanted {
+            true => Ok(found.into_iter().take(n_wanted).map(Neighbour::from).collect()),
+            false => self.exact.search(query, params),
+        };
+        queries.iter().zip(found).map(best).collect()
+    }
+
+    /// Answers a query with a filter, or `None` if the walk would have to compare more than `budget` rows.
+    fn search_filtered(
         &self,
         query: &JointVector,
         params: &SearchParams<'_>,
-        n_allowed: usize,
+        (filter, budget): (&RowSet, usize),
     ) -> Option<Vec<Neighbour>> {
-        let budget = self.walk_budget(params, n_allowed)?;
         if self.is_empty() {
             return Some(Vec::new());
         }
         let full = FullScores { table: self.exact.table(), query: &pack(query.as_slice()) };
         let found = match params.precision {
-            Precision::Full => self.walk(&full, params, budget)?,
+            Precision::Full => self.walk_filtered(full, params, (filter, budget))?,
             Precision::Codes => {
                 let query = QueryCode::new(query.as_slice());
                 let scores = CodeScores { codes: &self.codes, query: &query };
-                let found = self.walk(&scores, params, budget)?;
+                let found = self.walk_filtered(scores, params, (filter, budget))?;
                 self.score_again(&full, &query, &found, params.k)
             }
         };
-        let n_wanted = params.k.min(n_allowed);
+        let n_wanted = params.k.min(params.n_allowed(self.len()));
         (found.len() >= n_wanted).then(|| found.into_iter().take(n_wanted).map(Neighbour::from).collect())
     }
 
-    /// The best `ef` rows found, best first, or `None` if the budget ran out.
-    fn walk(&self, scores: &impl Scores, params: &SearchParams<'_>, budget: usize) -> Option<Vec<Ranked>> {
+    fn walk_filtered(
+        &self,
+        scores: impl Scores + Copy,
+        params: &SearchParams<'_>,
+        within: (&RowSet, usize),
+    ) -> Option<Vec<Ranked>> {
         let (graph, ef) = (&*self.graph, self.ef(params));
+        let top = graph.top_layer();
         Scratch::with(|scratch| {
-            let starts = starts(scores, graph, (graph.entry(), graph.top_layer()), ef, scratch);
-            if let Some(filter) = params.filter {
-                return search_filtered(scores, graph, &starts, ef, (filter, budget), scratch);
-            }
-            search_layer(scores, graph, 0, &starts, ef, scratch);
-            Some(scratch.pool.best())
+            let starts = Walk::new(scores, graph, (graph.entry(), top), top.min(1), ef, scratch).run();
+            search_filtered(&scores, graph, &starts, ef, within, scratch)
         })
     }
 
@@ -238,7 +295,7 @@ impl HnswIndex {
         let n_near = found.partition_point(|candidate| candidate.cosine() >= last.cosine() - margin);
         let rows: Vec<u32> = found[..n_near].iter().map(|candidate| candidate.row()).collect();
         let mut cosines = vec![0.0; n_near];
-        full.score(&rows, &mut cosines);
+        full.fetch_and_score(&rows, &mut cosines);
         let mut again: Vec<_> = rows.iter().zip(cosines).map(|(&row, c)| Ranked::new(c, row)).collect();
         again.sort_unstable_by(|a, b| b.cmp(a));
         again
@@ -260,9 +317,15 @@ impl VectorIndex for HnswIndex {
 
     fn search(&self, query: &JointVector, params: &SearchParams<'_>) -> Result<Vec<Neighbour>, IndexError> {
         ensure_searchable(self, query, params)?;
-        match self.search_walking(query, params, params.n_allowed(self.len())) {
-            Some(found) => Ok(found),
-            None => self.exact.search(query, params),
+        let Some(budget) = self.walk_budget(params, params.n_allowed(self.len())) else {
+            return self.exact.search(query, params);
+        };
+        match params.filter {
+            None => Ok(self.search_together(std::slice::from_ref(query), params)?.swap_remove(0)),
+            Some(filter) => match self.search_filtered(query, params, (filter, budget)) {
+                Some(found) => Ok(found),
+                None => self.exact.search(query, params),
+            },
         }
     }
 
@@ -274,7 +337,13 @@ impl VectorIndex for HnswIndex {
         if self.walk_budget(params, params.n_allowed(self.len())).is_none() {
             return self.exact.search_batch(queries, params);
         }
-        queries.par_iter().map(|query| self.search(query, params)).collect()
+        if params.filter.is_some() {
+            return queries.par_iter().map(|query| self.search(query, params)).collect();
+        }
+        queries.iter().try_for_each(|query| ensure_searchable(self, query, params))?;
+        let n_task = queries.len().div_ceil(rayon::current_num_threads()).clamp(1, MAX_TASK_QUERIES);
+        let tasks = queries.par_chunks(n_task).map(|queries| self.search_together(queries, params));
+        Ok(tasks.collect::<Result<Vec<_>, _>>()?.concat())
     }
 }
 

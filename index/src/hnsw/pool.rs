@@ -26,19 +26,35 @@ impl Pool {
         (self.ef, self.next) = (ef, 0);
     }
 
-    /// Takes a row in if it is among the best.
+    /// What a row has to reach to be taken in.
     #[inline]
-    pub(super) fn offer(&mut self, candidate: Ranked) {
+    pub(super) fn floor(&self) -> f32 {
+        match self.entries.last() {
+            Some(&worst) if self.entries.len() >= self.ef => Ranked::from_bits(worst | WAITING).cosine(),
+            _ => f32::NEG_INFINITY,
+        }
+    }
+
+    /// The best of those kept.
+    pub(super) fn first(&self) -> Option<Ranked> {
+        self.entries.first().map(|&entry| Ranked::from_bits(entry | WAITING))
+    }
+
+    /// Takes a row in if it is among the best; true if it is expanded next unless better ones come.
+    #[inline]
+    pub(super) fn offer(&mut self, candidate: Ranked) -> bool {
         let entry = candidate.bits();
         if self.entries.len() >= self.ef {
             match self.entries.last() {
                 Some(&worst) if entry > worst => self.entries.pop(),
-                _ => return,
+                _ => return false,
             };
         }
         let at = self.entries.partition_point(|&other| other > entry);
         self.entries.insert(at, entry);
+        let is_next = at <= self.next;
         self.next = self.next.min(at);
+        is_next
     }
 
     /// The best row that has not been expanded, which it is from now on.
@@ -48,12 +64,6 @@ impl Pool {
         self.entries[at] &= !WAITING;
         self.next = at + 1;
         Some(row_of(self.entries[at]))
-    }
-
-    /// The row that [`Pool::expand`] will give if nothing better comes.
-    #[inline]
-    pub(super) fn peek(&self) -> Option<u32> {
-        self.waiting().map(|at| row_of(self.entries[at]))
     }
 
     #[inline]
@@ -87,7 +97,7 @@ mod tests {
         for (row, cosine) in [(0, 0.5), (1, 0.1), (2, 0.9), (3, 0.05)] {
             pool.offer(Ranked::new(cosine, row));
         }
-        assert_eq!((pool.peek(), pool.expand(), pool.expand()), (Some(2), Some(2), Some(0)));
+        assert_eq!((pool.expand(), pool.expand()), (Some(2), Some(0)));
         pool.offer(Ranked::new(0.95, 7));
         assert_eq!((pool.expand(), pool.expand()), (Some(7), None), "1 has fallen off the end");
         assert_eq!(pool.best().iter().map(|r| r.row()).collect::<Vec<_>>(), [7, 2, 0]);

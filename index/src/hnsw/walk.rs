@@ -21,10 +21,36 @@ use crate::vector_table::VectorTable;
 /// and none the fewest comparisons for a recall of 0.999 (docs/decisions/graph-construction.md).
 const STARTS_SHARE: usize = 8;
 
+/// Queries of a batch that a thread answers in turns.
+const WALKS_TOGETHER: usize = 4;
+
+/// Rows screened at once.
+const MAX_SCREENED: usize = 32;
+
 /// Compares rows with one query.
 pub(super) trait Scores {
+    /// Compares on this layer from now on; true if earlier scores do not compare with those to come.
+    fn go_to(&mut self, _layer: u8) -> bool {
+        false
+    }
+
+    /// Asks for what [`Scores::score`] will read of a row.
+    fn ask_for(&self, row: u32);
+
     /// Writes the score of each row, as many as `to` has places for; greater is nearer.
     fn score(&self, rows: &[u32], to: &mut [f32]);
+
+    /// As [`Scores::score`], but a row whose score is below `floor` may get any other score below it.
+    #[inline]
+    fn score_above(&self, rows: &[u32], _floor: f32, to: &mut [f32]) {
+        self.score(rows, to);
+    }
+
+    /// As [`Scores::score`], for rows that nobody has asked for.
+    fn fetch_and_score(&self, rows: &[u32], to: &mut [f32]) {
+        rows.iter().for_each(|&row| self.ask_for(row));
+        self.score(rows, to);
+    }
 
     fn rank(&self, row: u32) -> Ranked {
         let mut score = [0.0];
@@ -34,6 +60,7 @@ pub(super) trait Scores {
 }
 
 /// Cosines with the stored vectors.
+#[derive(Clone, Copy)]
 pub(super) struct FullScores<'a> {
     pub(super) table: &'a VectorTable,
     pub(super) query: &'a [Lanes],
@@ -41,12 +68,18 @@ pub(super) struct FullScores<'a> {
 
 impl Scores for FullScores<'_> {
     #[inline]
+    fn ask_for(&self, row: u32) {
+        prefetch(self.table.row(row));
+    }
+
+    #[inline]
     fn score(&self, rows: &[u32], to: &mut [f32]) {
         self.table.kernel().cosines_at(self.table.lanes(), rows, self.query, to);
     }
 }
 
 /// Cosines to three digits, from eight-bit codes.
+#[derive(Clone, Copy)]
 pub(super) struct CodeScores<'a> {
     pub(super) codes: &'a Codes,
     pub(super) query: &'a QueryCode,
@@ -54,8 +87,63 @@ pub(super) struct CodeScores<'a> {
 
 impl Scores for CodeScores<'_> {
     #[inline]
+    fn ask_for(&self, row: u32) {
+        self.codes.ask_for(row);
+    }
+
+    #[inline]
     fn score(&self, rows: &[u32], to: &mut [f32]) {
         self.codes.scores_at(rows, self.query, to);
+    }
+}
+
+/// Full vectors count, but are read only where codes say that they may: on the base layer codes pass over rows that are too
+/// far, above it they lead the way alone.
+#[derive(Clone, Copy)]
+pub(super) struct ScreenedScores<'a> {
+    codes: CodeScores<'a>,
+    full: FullScores<'a>,
+    is_on_base: bool,
+}
+
+impl<'a> ScreenedScores<'a> {
+    pub(super) fn new(codes: CodeScores<'a>, full: FullScores<'a>) -> Self {
+        Self { codes, full, is_on_base: false }
+    }
+}
+
+impl Scores for ScreenedScores<'_> {
+    fn go_to(&mut self, layer: u8) -> bool {
+        let was_on_base = std::mem::replace(&mut self.is_on_base, layer == 0);
+        self.is_on_base != was_on_base
+    }
+
+    #[inline]
+    fn ask_for(&self, row: u32) {
+        self.codes.ask_for(row);
+    }
+
+    #[inline]
+    fn score(&self, rows: &[u32], to: &mut [f32]) {
+        self.score_above(rows, f32::NEG_INFINITY, to);
+    }
+
+    #[inline]
+    fn score_above(&self, rows: &[u32], floor: f32, to: &mut [f32]) {
+        self.codes.score(rows, to);
+        if !self.is_on_base {
+            return;
+        }
+        for (rows, to) in rows.chunks(MAX_SCREENED).zip(to.chunks_mut(MAX_SCREENED)) {
+            let (mut near, mut places, mut n_near) = ([0; MAX_SCREENED], [0; MAX_SCREENED], 0);
+            for (place, (&row, &score)) in rows.iter().zip(&*to).enumerate() {
+                (near[n_near], places[n_near]) = (row, place);
+                n_near += usize::from(self.codes.codes.may_reach(row, self.codes.query, score, floor));
+            }
+            let mut cosines = [0.0; MAX_SCREENED];
+            self.full.fetch_and_score(&near[..n_near], &mut cosines[..n_near]);
+            places[..n_near].iter().zip(cosines).for_each(|(&place, cosine)| to[place] = cosine);
+        }
     }
 }
 
@@ -66,8 +154,8 @@ pub(super) trait Links {
     /// Places of a list on a layer: how many rows [`Links::each`] gives at most.
     fn width(&self, layer: u8) -> usize;
 
-    /// Asks for the base list of a row that may be expanded soon.
-    fn ask_for(&self, row: u32);
+    /// Asks for the list of a row that may be expanded soon.
+    fn ask_for(&self, row: u32, layer: u8);
 
     /// Gives each row that `row` leads to on a layer.
     fn each(&self, row: u32, layer: u8, take: impl FnMut(u32));
@@ -83,8 +171,8 @@ impl Links for Graph {
     }
 
     #[inline]
-    fn ask_for(&self, row: u32) {
-        prefetch(self.base().places(row as usize));
+    fn ask_for(&self, row: u32, layer: u8) {
+        prefetch(self.places(row, layer));
     }
 
     #[inline]
@@ -98,32 +186,6 @@ impl Links for Graph {
     }
 }
 
-/// The best row that uphill steps reach from `start` on the layers `layers`, top layer first.
-pub(super) fn descend(
-    scores: &impl Scores,
-    links: &impl Links,
-    start: Ranked,
-    layers: impl Iterator<Item = u8>,
-    scratch: &mut Scratch,
-) -> Ranked {
-    let mut best = start;
-    for layer in layers {
-        loop {
-            scratch.visited.fresh.clear();
-            links.each(best.row(), layer, |to| scratch.visited.fresh.push(to));
-            let rows = &scratch.visited.fresh;
-            scratch.scores.resize(rows.len(), 0.0);
-            scores.score(rows, &mut scratch.scores);
-            let ranked = rows.iter().zip(&scratch.scores).map(|(&row, &score)| Ranked::new(score, row));
-            match ranked.max() {
-                Some(better) if better > best => best = better,
-                _ => break,
-            }
-        }
-    }
-    best
-}
-
 /// Leaves the best `ef` rows of a layer that a best-first search from `starts` finds in the scratch's pool.
 pub(super) fn search_layer(
     scores: &impl Scores,
@@ -133,42 +195,138 @@ pub(super) fn search_layer(
     ef: usize,
     scratch: &mut Scratch,
 ) {
-    let Scratch { visited, pool, scores: to, .. } = scratch;
-    visited.start(links.n_rows());
-    pool.start(ef);
-    for &start in starts {
-        visited.mark(start.row());
-        pool.offer(start);
+    scratch.start(links.n_rows(), starts, ef);
+    while scratch.reach(scores, links, layer) {
+        scratch.compare(scores, links, layer);
     }
-    while let Some(row) = pool.expand() {
-        let fresh = visited.mark_fresh(links, row, layer);
-        to.resize(fresh.len(), 0.0);
-        scores.score(fresh, to);
-        for (&row, &score) in fresh.iter().zip(&*to) {
-            pool.offer(Ranked::new(score, row));
-        }
-        if let Some(next) = pool.peek() {
-            links.ask_for(next);
-        }
-    }
-    visited.clear();
 }
 
-/// Where a search of the base layer for `ef` rows starts, best first: from several places, since what one climb of the
-/// layers above misses is most of what is missed at all.
-pub(super) fn starts(
+/// The best row that uphill steps reach from `start` on the layers `layers`, top layer first.
+pub(super) fn descend(
     scores: &impl Scores,
     links: &impl Links,
-    (entry, top): (u32, u8),
-    ef: usize,
+    start: Ranked,
+    layers: impl Iterator<Item = u8>,
     scratch: &mut Scratch,
-) -> Vec<Ranked> {
-    let start = descend(scores, links, scores.rank(entry), (2..=top).rev(), scratch);
-    if top == 0 {
-        return vec![start];
+) -> Ranked {
+    layers.fold(start, |best, layer| {
+        search_layer(scores, links, layer, &[best], 1, scratch);
+        scratch.pool.first().unwrap_or(best)
+    })
+}
+
+/// A search for `ef` rows from the entry down, in steps between which memory comes: [`Walk::reach`] asks for it,
+/// [`Walk::compare`] reads it. In between others may go on.
+///
+/// The base layer is searched from several places, since what one climb of the layers above misses is most of what is missed
+/// at all.
+pub(super) struct Walk<'a, S, L> {
+    scores: S,
+    links: &'a L,
+    /// A row, and its highest layer.
+    entry: (u32, u8),
+    /// The last layer to search.
+    bottom: u8,
+    ef: usize,
+    layer: u8,
+    scratch: &'a mut Scratch,
+}
+
+impl<'a, S: Scores + Copy, L: Links> Walk<'a, S, L> {
+    /// A walk from `entry` to layer `bottom`, which is not above it.
+    pub(super) fn new(
+        scores: S,
+        links: &'a L,
+        entry: (u32, u8),
+        bottom: u8,
+        ef: usize,
+        scratch: &'a mut Scratch,
+    ) -> Self {
+        let mut walk = Self { scores, links, entry, bottom, ef, layer: entry.1, scratch };
+        walk.restart(scores);
+        walk
     }
-    search_layer(scores, links, 1, &[start], (ef / STARTS_SHARE).max(1), scratch);
-    scratch.pool.best()
+
+    /// The same walk for another query.
+    pub(super) fn restart(&mut self, scores: S) {
+        (self.scores, self.layer) = (scores, self.entry.1);
+        self.scores.go_to(self.layer);
+        let start = self.scores.rank(self.entry.0);
+        self.scratch.start(self.links.n_rows(), &[start], candidates_on(self.layer, self.ef));
+    }
+
+    /// Asks for the rows that the best candidate leads to; false when the walk is over.
+    #[inline]
+    pub(super) fn reach(&mut self) -> bool {
+        while !self.scratch.reach(&self.scores, self.links, self.layer) {
+            if self.layer == self.bottom {
+                return false;
+            }
+            self.layer -= 1;
+            let mut starts = self.scratch.pool.best();
+            if self.scores.go_to(self.layer) {
+                starts = starts.iter().map(|start| self.scores.rank(start.row())).collect();
+            }
+            self.scratch.start(self.links.n_rows(), &starts, candidates_on(self.layer, self.ef));
+        }
+        true
+    }
+
+    /// Compares the rows that were asked for.
+    #[inline]
+    pub(super) fn compare(&mut self) {
+        self.scratch.compare(&self.scores, self.links, self.layer);
+    }
+
+    /// What was found so far, best first.
+    pub(super) fn found(&self) -> Vec<Ranked> {
+        self.scratch.pool.best()
+    }
+
+    /// Walks to the end.
+    pub(super) fn run(mut self) -> Vec<Ranked> {
+        while self.reach() {
+            self.compare();
+        }
+        self.found()
+    }
+}
+
+/// The best `ef` rows for each of some queries. Walks take turns, so that while memory comes for one others go on.
+pub(super) fn walk_together<S: Scores + Copy>(
+    scores: &[S],
+    links: &impl Links,
+    entry: (u32, u8),
+    ef: usize,
+) -> Vec<Vec<Ranked>> {
+    Scratch::with_some(WALKS_TOGETHER.min(scores.len()), |scratches| {
+        let mut found = vec![Vec::new(); scores.len()];
+        let mut waiting = scores.iter().copied().enumerate();
+        let begin = |(scratch, (at, scores))| (at, Walk::new(scores, links, entry, 0, ef, scratch));
+        let mut walks: Vec<(usize, _)> = scratches.iter_mut().zip(waiting.by_ref()).map(begin).collect();
+        while !walks.is_empty() {
+            walks.retain_mut(|(at, walk)| {
+                while !walk.reach() {
+                    found[*at] = walk.found();
+                    let Some((next, scores)) = waiting.next() else { return false };
+                    *at = next;
+                    walk.restart(scores);
+                }
+                true
+            });
+            walks.iter_mut().for_each(|(_, walk)| walk.compare());
+        }
+        found
+    })
+}
+
+/// Candidates that a search for `ef` rows keeps on a layer.
+fn candidates_on(layer: u8, ef: usize) -> usize {
+    match layer {
+        0 => ef,
+        1 => (ef / STARTS_SHARE).max(1),
+        _ => 1,
+    }
 }
 
 /// The best `ef` rows of the base layer that `filter` allows, best first, or `None` if the walk would have to
@@ -203,7 +361,7 @@ pub(super) fn search_filtered(
             break;
         }
         to.resize(fresh.len(), 0.0);
-        scores.score(fresh, to);
+        scores.fetch_and_score(fresh, to);
         for (&row, &score) in fresh.iter().zip(&*to) {
             let candidate = Ranked::new(score, row);
             if !found.is_full() || found.worst().is_some_and(|worst| candidate > worst) {
@@ -223,21 +381,65 @@ pub(super) fn search_filtered(
 pub(super) struct Scratch {
     visited: Visited,
     pub(super) pool: Pool,
+    /// The first of the rows seen that are still to be compared.
+    first_fresh: usize,
     frontier: BinaryHeap<Ranked>,
     scores: Vec<f32>,
 }
 
 thread_local! {
-    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+    static SCRATCHES: Cell<Vec<Scratch>> = const { Cell::new(Vec::new()) };
 }
 
 impl Scratch {
-    /// Runs `walk` with the thread's scratch. A walk that panics leaves nothing behind: its scratch is dropped.
+    /// Runs `walk` with a scratch of the thread.
     pub(super) fn with<T>(walk: impl FnOnce(&mut Scratch) -> T) -> T {
-        let mut scratch = SCRATCH.take().unwrap_or_default();
-        let done = walk(&mut scratch);
-        SCRATCH.set(Some(scratch));
+        Self::with_some(1, |scratches| walk(&mut scratches[0]))
+    }
+
+    /// Runs `walk` with `n` scratches of the thread. A walk that panics leaves nothing behind: they are dropped.
+    pub(super) fn with_some<T>(n: usize, walk: impl FnOnce(&mut [Scratch]) -> T) -> T {
+        let mut scratches = SCRATCHES.take();
+        scratches.resize_with(scratches.len().max(n), Scratch::default);
+        let done = walk(&mut scratches[..n]);
+        SCRATCHES.set(scratches);
         done
+    }
+
+    /// Begins a search among `n_rows` from `starts` for `ef` candidates.
+    fn start(&mut self, n_rows: usize, starts: &[Ranked], ef: usize) {
+        self.visited.start(n_rows);
+        self.pool.start(ef);
+        for &start in starts {
+            self.visited.mark(start.row());
+            self.pool.offer(start);
+        }
+    }
+
+    /// Expands the best candidate that waits: asks for the rows that it leads to and that were not seen before. False if none
+    /// waits.
+    #[inline]
+    fn reach(&mut self, scores: &impl Scores, links: &impl Links, layer: u8) -> bool {
+        let Some(row) = self.pool.expand() else {
+            self.visited.clear();
+            return false;
+        };
+        self.first_fresh = self.visited.n_seen;
+        self.visited.mark_fresh(links, row, layer).iter().for_each(|&row| scores.ask_for(row));
+        true
+    }
+
+    /// Compares the rows that were reached, and keeps the best.
+    #[inline]
+    fn compare(&mut self, scores: &impl Scores, links: &impl Links, layer: u8) {
+        let fresh = &self.visited.seen[self.first_fresh..self.visited.n_seen];
+        self.scores.resize(fresh.len(), 0.0);
+        scores.score_above(fresh, self.pool.floor(), &mut self.scores);
+        for (&row, &score) in fresh.iter().zip(&self.scores) {
+            if self.pool.offer(Ranked::new(score, row)) {
+                links.ask_for(row, layer);
+            }
+        }
     }
 }
 
@@ -248,8 +450,6 @@ struct Visited {
     /// The first `n_seen` are the rows that are marked.
     seen: Vec<u32>,
     n_seen: usize,
-    /// Rows of one list of the descent.
-    fresh: Vec<u32>,
 }
 
 impl Visited {

@@ -4,6 +4,11 @@
 //! [`Bytes`]; a query as signed bytes. The sum of products is exact in 32 bits, so every kernel gives the same
 //! score, which differs from the cosine by about 0.001. Hits are scored again with the full vectors.
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::aarch64::{
+    vaddvq_s32, vdupq_n_s32, vdupq_n_u8, veorq_u8, vget_low_s8, vld1q_s8, vld1q_u8, vmull_high_s8, vmull_s8,
+    vpadalq_s16, vreinterpretq_s8_u8,
+};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
     __m512i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128, _mm_shuffle_epi32, _mm256_add_epi32,
@@ -12,16 +17,12 @@ use std::arch::x86_64::{
     _mm512_setzero_si512,
 };
 
-use super::prefetch;
-
 /// Components of one [`Bytes`].
 pub(crate) const N_BYTES: usize = 64;
 /// Greatest code, up or down.
 const MAX_CODE: f32 = 127.0;
 /// What is added to a code of a row, so that it is not negative.
 const OFFSET: i32 = 128;
-/// Rows asked for ahead of their turn.
-const N_ROWS_AHEAD: usize = 16;
 
 /// Sixty-four components of a row on their own cache line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +97,8 @@ pub(crate) struct CodeKernel(InstructionSet);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InstructionSet {
     Portable,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
@@ -114,10 +117,15 @@ impl CodeKernel {
                 return Self(InstructionSet::Avx2);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            return Self(InstructionSet::Neon);
+        }
         Self(InstructionSet::Portable)
     }
 
-    /// Approximate cosines of a query with some rows of `matrix`, `[n_rows][n_bytes]`.
+    /// Approximate cosines of a query with some rows of `matrix`, `[n_rows][n_bytes]`. Best asked for before, by
+    /// [`prefetch`](super::prefetch).
     #[inline]
     pub(crate) fn scores_at(
         self,
@@ -129,6 +137,9 @@ impl CodeKernel {
         let rows = CodedRows { matrix, scales, rows };
         match self.0 {
             InstructionSet::Portable => rows.score(query, scores, dot_portable),
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: `detect` is the only maker of this value and has seen that the processor has NEON.
+            InstructionSet::Neon => unsafe { score_neon(&rows, query, scores) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `detect` is the only maker of this value and has seen that the processor has AVX2.
             InstructionSet::Avx2 => unsafe { score_avx2(&rows, query, scores) },
@@ -152,15 +163,7 @@ impl CodedRows<'_> {
     fn score(&self, query: &QueryCode, scores: &mut [f32], dot: impl Fn(&[Bytes], &[Signed]) -> i32) {
         let n_bytes = query.bytes.len();
         let row = |row: u32| &self.matrix[row as usize * n_bytes..][..n_bytes];
-        let ask_for = |next: u32| {
-            prefetch(row(next));
-            prefetch(&self.scales[next as usize..][..1]);
-        };
-        self.rows.iter().take(N_ROWS_AHEAD).copied().for_each(ask_for);
-        for (i, (&at, score)) in self.rows.iter().zip(scores).enumerate() {
-            if let Some(&next) = self.rows.get(i + N_ROWS_AHEAD) {
-                ask_for(next);
-            }
+        for (&at, score) in self.rows.iter().zip(scores) {
             // Damaged scales and codes may be anything; wrapping keeps a debug build from panicking on them.
             let sum = dot(row(at), &query.bytes).wrapping_sub(query.surplus);
             *score = sum as f32 * (self.scales[at as usize] * query.scale);
@@ -180,12 +183,41 @@ fn score_avx512(rows: &CodedRows<'_>, query: &QueryCode, scores: &mut [f32]) {
     rows.score(query, scores, |row, query| dot_avx512(row, query));
 }
 
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+fn score_neon(rows: &CodedRows<'_>, query: &QueryCode, scores: &mut [f32]) {
+    // The sum without the offset of the rows; what that would have added is taken away again by `score`.
+    rows.score(query, scores, |row, signed| dot_neon(row, signed).wrapping_add(query.surplus));
+}
+
 fn dot_portable(row: &[Bytes], query: &[Signed]) -> i32 {
     let products = row.iter().zip(query).map(|(row, query)| {
         let products = row.0.iter().zip(query.0).map(|(a, b)| i32::from(i16::from(*a) * i16::from(b)));
         products.sum::<i32>()
     });
     products.sum()
+}
+
+/// Products of signed bytes, sixteen at a time: without its offset a row's code is signed, too. A product fits 16 bits,
+/// two are added up in 32.
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+#[inline]
+fn dot_neon(row: &[Bytes], query: &[Signed]) -> i32 {
+    let offset = vdupq_n_u8(OFFSET as u8);
+    let mut sums = [vdupq_n_s32(0); 4];
+    for (row, query) in row.iter().zip(query) {
+        for (part, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: both are 64 bytes long, and the last part starts at byte 48.
+            let (a, b) = unsafe {
+                (vld1q_u8(row.0.as_ptr().add(16 * part)), vld1q_s8(query.0.as_ptr().add(16 * part)))
+            };
+            let a = vreinterpretq_s8_u8(veorq_u8(a, offset));
+            *sum = vpadalq_s16(*sum, vmull_s8(vget_low_s8(a), vget_low_s8(b)));
+            *sum = vpadalq_s16(*sum, vmull_high_s8(a, b));
+        }
+    }
+    sums.map(|sum| vaddvq_s32(sum)).into_iter().fold(0, i32::wrapping_add)
 }
 
 /// Sixteen products at a time: the eight-bit multiply-add of AVX2 would saturate.
@@ -237,12 +269,16 @@ mod tests {
     }
 
     fn kernels() -> Vec<CodeKernel> {
-        let mut all = vec![CodeKernel(InstructionSet::Portable), CodeKernel::detect()];
+        [CodeKernel(InstructionSet::Portable), CodeKernel::detect()].into_iter().chain(narrower()).collect()
+    }
+
+    /// What `detect` passes over where there is something wider.
+    fn narrower() -> Option<CodeKernel> {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
-            all.push(CodeKernel(InstructionSet::Avx2));
+            return Some(CodeKernel(InstructionSet::Avx2));
         }
-        all
+        None
     }
 
     #[test]

@@ -7,6 +7,8 @@
 
 pub(crate) mod codes;
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::aarch64::{vaddq_f32, vaddvq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
     __m256, _MM_HINT_T0, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch,
@@ -19,14 +21,10 @@ use std::arch::x86_64::{
 pub(crate) const N_LANES: usize = 16;
 
 /// Cache lines of a row asked for ahead of its turn.
-#[cfg(target_arch = "x86_64")]
 const N_PREFETCH_LINES: usize = 8;
 
 /// Rows scored together by [`Kernel::cosines_at`].
 const TILE: usize = 4;
-/// Rows asked for ahead of their turn. Source: measured at 200,000 x 128, 4 to 32 rows; 16 are fastest.
-const N_ROWS_AHEAD: usize = 4 * TILE;
-
 /// Sixteen components on their own cache line.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[repr(C, align(64))]
@@ -57,13 +55,27 @@ pub(crate) fn pack(values: &[f32]) -> Vec<Lanes> {
 /// The processor's own prefetcher follows with the rest of a long row.
 #[inline]
 pub(crate) fn prefetch<T>(values: &[T]) {
-    #[cfg(target_arch = "x86_64")]
-    for line in (0..size_of_val(values)).step_by(size_of::<Lanes>()).take(N_PREFETCH_LINES) {
-        // SAFETY: a prefetch only hints, whatever the address; SSE is part of x86-64.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().cast::<i8>().wrapping_add(line)) };
+    let start = values.as_ptr().addr();
+    let first = start / size_of::<Lanes>() * size_of::<Lanes>();
+    for line in (first..start + size_of_val(values)).step_by(size_of::<Lanes>()).take(N_PREFETCH_LINES) {
+        prefetch_line(values.as_ptr().cast::<i8>().with_addr(line));
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = values;
+}
+
+#[inline]
+fn prefetch_line(address: *const i8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch only hints, whatever the address; SSE is part of x86-64.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(address);
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above; the compiler's own function for it is not stable.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = address;
 }
 
 /// The instruction set that this machine's dot products use.
@@ -73,6 +85,8 @@ pub(crate) struct Kernel(InstructionSet);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum InstructionSet {
     Portable,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
@@ -91,6 +105,10 @@ impl Kernel {
                 return Self(InstructionSet::Avx2);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            return Self(InstructionSet::Neon);
+        }
         Self(InstructionSet::Portable)
     }
 
@@ -108,6 +126,9 @@ impl Kernel {
         let (row, queries) = (&row[..n_lanes], queries.map(|query| &query[..n_lanes]));
         let dots = match self.0 {
             InstructionSet::Portable => queries.map(|query| dot_portable(row, query)),
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: `detect` is the only maker of this value and has seen that the processor has NEON.
+            InstructionSet::Neon => unsafe { dots_neon(row, queries) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `detect` is the only maker of this value and has seen that the processor has AVX2 and FMA.
             InstructionSet::Avx2 => queries.map(|query| unsafe { dot_avx2(row, query) }),
@@ -119,14 +140,11 @@ impl Kernel {
     }
 
     /// Cosines of one query with some rows of `matrix`, `[n_rows][n_lanes]`, each the same as [`Kernel::cosine`]
-    /// gives to the last bit. Rows are asked for ahead of their turn.
+    /// gives to the last bit. Best asked for before, by [`prefetch`].
     #[inline]
     pub(crate) fn cosines_at(self, matrix: &[Lanes], rows: &[u32], query: &[Lanes], cosines: &mut [f32]) {
         let row = |row: u32| &matrix[row as usize * query.len()..][..query.len()];
-        rows.iter().take(N_ROWS_AHEAD).for_each(|&next| prefetch(row(next)));
-        for (tile, cosines) in (0..).step_by(TILE).zip(cosines.chunks_mut(TILE)) {
-            let (tile, next) = rows[tile..].split_at(cosines.len());
-            next.iter().skip(N_ROWS_AHEAD - TILE).take(TILE).for_each(|&next| prefetch(row(next)));
+        for (tile, cosines) in rows.chunks(TILE).zip(cosines.chunks_mut(TILE)) {
             match *tile {
                 [a, b, c, d] => {
                     cosines.copy_from_slice(&self.cosines(query, [row(a), row(b), row(c), row(d)]));
@@ -146,13 +164,33 @@ fn dot_portable(row: &[Lanes], query: &[Lanes]) -> f32 {
     let mut sums = [0.0_f32; N_LANES];
     for (a, b) in row.iter().zip(query) {
         for ((sum, a), b) in sums.iter_mut().zip(a.0).zip(b.0) {
-            // On aarch64 a fused multiply-add is one instruction; on old x86 it would be a library call.
-            *sum = if cfg!(target_arch = "aarch64") { a.mul_add(b, *sum) } else { a * b + *sum };
+            *sum += a * b;
         }
     }
     let eight: [f32; 8] = std::array::from_fn(|i| sums[i] + sums[i + 8]);
     let four: [f32; 4] = std::array::from_fn(|i| eight[i] + eight[i + 4]);
     (four[0] + four[2]) + (four[1] + four[3])
+}
+
+/// Four sums of four a query, which hides the latency of the multiply-add; a register with part of the row serves all
+/// queries.
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+fn dots_neon<const Q: usize>(row: &[Lanes], queries: [&[Lanes]; Q]) -> [f32; Q] {
+    // Says once more what the caller has done, so that the loop needs no bounds checks.
+    let queries = queries.map(|query| &query[..row.len()]);
+    // SAFETY: `Lanes` is 16 floats, and the last part starts at the twelfth.
+    let load = |lanes: &Lanes, part: usize| unsafe { vld1q_f32(lanes.0.as_ptr().add(4 * part)) };
+    let mut sums = [[vdupq_n_f32(0.0); 4]; Q];
+    for (i, lanes) in row.iter().enumerate() {
+        for part in 0..4 {
+            let a = load(lanes, part);
+            for q in 0..Q {
+                sums[q][part] = vfmaq_f32(sums[q][part], a, load(&queries[q][i], part));
+            }
+        }
+    }
+    sums.map(|[a, b, c, d]| vaddvq_f32(vaddq_f32(vaddq_f32(a, b), vaddq_f32(c, d))))
 }
 
 /// Four sums of eight, which hides the latency of the multiply-add.
@@ -221,12 +259,16 @@ mod tests {
     use super::*;
 
     fn kernels() -> Vec<Kernel> {
-        let mut all = vec![Kernel(InstructionSet::Portable), Kernel::detect()];
+        [Kernel(InstructionSet::Portable), Kernel::detect()].into_iter().chain(narrower()).collect()
+    }
+
+    /// What `detect` passes over where there is something wider.
+    fn narrower() -> Option<Kernel> {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            all.push(Kernel(InstructionSet::Avx2));
+            return Some(Kernel(InstructionSet::Avx2));
         }
-        all
+        None
     }
 
     fn values(dim: usize, seed: usize) -> Vec<f32> {

@@ -108,8 +108,10 @@ fn load(folder: &Path, manifest: Manifest, verify: Verify) -> Result<Collection,
                     _ => graph_file::read(folder, entry, verify, n_records, space.dim)?,
                 };
                 let GraphParts { graph, codes, default_ef } = parts;
-                let index = HnswIndex::from_parts(table, graph, codes, params, default_ef);
-                StoredIndex::Hnsw(index.map_err(|fault| unusable(IndexError::Graph(fault)))?)
+                let index = HnswIndex::from_parts(table, graph, codes, params, default_ef)
+                    .map_err(|fault| unusable(IndexError::Graph(fault)))?;
+                index.take_huge_pages_later();
+                StoredIndex::Hnsw(index)
             }
         });
     }

@@ -86,9 +86,9 @@ impl Ours {
 
     fn search(&self, request: &Request) -> anyhow::Result<Searched> {
         let (queries, params) = (self.queries(request), Self::params(request));
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
         let started_s = processor_s();
-        let hits = queries.iter().map(|query| self.index.search(query, &params));
-        let hits = hits.collect::<Result<Vec<_>, _>>()?;
+        let hits = pool.install(|| self.index.search_batch(queries, &params))?;
         let queries_per_s = queries.len() as f64 / (processor_s() - started_s);
         let found: Vec<Vec<u32>> = hits.iter().map(|hits| hits.iter().map(|hit| hit.row).collect()).collect();
         Ok(Searched { recall: recall(&self.truth, &found), queries_per_s })

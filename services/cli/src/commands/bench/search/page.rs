@@ -98,8 +98,10 @@ pub(super) fn markdown(report: &Report, plot: Option<&Path>) -> String {
          Graphs with M 16 and ef_construction 200. Queries per second are of one thread's processor time, the best of {} rounds in which the \
          systems took turns; between points measured, rates are read off the curve. Latency and \
          threads are by the clock, each at the fewest candidates that reach a recall of 0.99. Memory is that of vectors, links and codes. \
-         `codes` walk over eight bits a component and compare the hits again with their full vectors; `exact` compares with every vector. \
-         Peers in Python are called once for all queries; a single query through Python pays for its call.\n\n",
+         `f32` ranks by full vectors alone: codes of eight bits a component only lead to the lowest layer and pass over vectors that cannot be \
+         candidates. `codes` walk over the codes and compare the hits again with their full vectors; `exact` compares with every vector. \
+         Everybody is called once for all queries, which lets ours take turns between them; a single query of a peer pays for its call from \
+         Python.\n\n",
         report.n, report.dim, report.data, report.rounds
     );
     page += &systems(report);
