@@ -74,7 +74,7 @@ smoke: build models
 	PROTEXT=$(PROTEXT) tests/compose/smoke.sh
 
 bench-search: build models $(PEERS)
-	PYTHONPATH=$(PEERS) $(PROTEXT) bench search --data services/cli/demo/proteins.fasta --n 200000 --growth 10000,50000,1000000 \
+	PYTHONPATH=$(PEERS) $(PROTEXT) bench search --data services/cli/demo/proteins.fasta --n 200000 --n-queries 4000 --growth 10000,50000,1000000 \
 		--open 1000000 --json docs/results/index.json --markdown docs/results/index.md --plot docs/results/index.svg
 
 results: build models
