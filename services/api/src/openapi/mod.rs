@@ -30,7 +30,7 @@ use crate::routes::{
         info::get, info::models, health::alive, health::ready, metrics::get,
     ),
     components(schemas(ProblemBody<'_>)),
-    modifiers(&Problems, &Keys),
+    modifiers(&Problems, &Keys, &Answers),
     tags(
         (name = "search", description = "Relatives, texts and genes of a query"),
         (name = "predict", description = "Interactions, perturbations, variants"),
@@ -66,6 +66,9 @@ impl Modify for Keys {
 
 /// What may go wrong on every route: status, when, and an example.
 struct Problems;
+
+/// The form of problems.
+const PROBLEM: &str = "application/problem+json";
 
 type ProblemRow = (u16, &'static str, &'static str);
 
@@ -123,10 +126,48 @@ fn describe(operation: &mut Operation) {
 }
 
 fn response(status: u16, when: &str, detail: &str) -> utoipa::openapi::Response {
-    let example: Value = json!({"type": "about:blank", "title": when, "status": status, "detail": detail});
-    let content =
-        ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).example(Some(example)).build();
-    ResponseBuilder::new().description(when).content("application/problem+json", content).build()
+    let schema = Some(Ref::from_schema_name("Problem"));
+    let content = ContentBuilder::new().schema(schema).example(Some(problem(status, when, detail))).build();
+    ResponseBuilder::new().description(when).content(PROBLEM, content).build()
+}
+
+fn problem(status: u16, title: &str, detail: &str) -> Value {
+    json!({"type": "about:blank", "title": title, "status": status, "detail": detail})
+}
+
+/// An example of every answer: `answers.json` has those of the service, by route, status and form; a problem's is what its
+/// description says.
+struct Answers;
+
+impl Modify for Answers {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        // A file of ours, held to its form by the test below.
+        let answers: Value = serde_json::from_str(include_str!("answers.json")).unwrap_or_default();
+        for (path, item) in &mut api.paths.paths {
+            let PathItem { get, post, put, delete, .. } = item;
+            for (method, operation) in [("GET", get), ("POST", post), ("PUT", put), ("DELETE", delete)] {
+                let responses = operation.iter_mut().flat_map(|operation| &mut operation.responses.responses);
+                for (status, response) in responses {
+                    if let RefOr::T(response) = response {
+                        give_examples(response, status, &answers[format!("{method} {path}")]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn give_examples(response: &mut utoipa::openapi::Response, status: &str, answers: &Value) {
+    let what = response.description.clone();
+    for (form, content) in &mut response.content {
+        let RefOr::T(content) = content else { continue };
+        if content.example.is_none() {
+            content.example = match form.as_str() {
+                PROBLEM => Some(problem(status.parse().unwrap_or_default(), &what, &what)),
+                _ => answers.get(format!("{status} {form}")).cloned(),
+            };
+        }
+    }
 }
 
 #[cfg(test)]
@@ -146,5 +187,25 @@ mod tests {
             let name = reference.split('"').next().unwrap();
             assert!(!document["components"]["schemas"][name].is_null(), "{name} leads nowhere");
         }
+    }
+    #[test]
+    fn every_answer_that_is_text_has_an_example() {
+        let document: Value = serde_json::from_str(&document().to_json().unwrap()).unwrap();
+        let mut without = Vec::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                for (status, response) in operation["responses"].as_object().unwrap() {
+                    for (form, content) in response["content"].as_object().into_iter().flatten() {
+                        let has_example = content.get("example").or(content.get("examples")).is_some();
+                        let is_raw =
+                            ["parquet", "octet-stream", "ndjson"].iter().any(|raw| form.contains(raw));
+                        if !has_example && !is_raw {
+                            without.push(format!("{method} {path} {status} {form}"));
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(without, [""; 0]);
     }
 }
