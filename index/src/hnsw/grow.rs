@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::HnswParams;
 use super::graph::{Draft, Lists, NONE, starts_of};
-use super::walk::{FullScores, Links, Scores, Scratch, Walk, descend, search_layer};
+use super::walk::{FullScores, Links, Scores, Scratch, Walk, search_layer};
 use crate::error::GraphFault;
 use crate::kernel::prefetch;
 use crate::ranking::Ranked;
@@ -102,8 +102,10 @@ impl<'a> Growing<'a> {
         let scores = FullScores { table: self.table, query: self.table.row(row) };
         let (level, top) = (self.levels[row as usize], self.levels[self.entry as usize]);
         let chosen = Scratch::with(|scratch| {
-            let entry = scores.rank(self.entry);
-            let mut start = descend(&scores, self, entry, (level + 1..=top).rev(), scratch);
+            let mut start = match level < top {
+                true => Walk::new(scores, self, (self.entry, top), level + 1, 1, scratch).run()[0],
+                false => scores.rank(self.entry),
+            };
             let choose = |layer| {
                 search_layer(&scores, self, layer, &[start], self.params.ef_construction, scratch);
                 let found = scratch.pool.best();

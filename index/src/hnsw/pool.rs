@@ -35,11 +35,6 @@ impl Pool {
         }
     }
 
-    /// The best of those kept.
-    pub(super) fn first(&self) -> Option<Ranked> {
-        self.entries.first().map(|&entry| Ranked::from_bits(entry | WAITING))
-    }
-
     /// Takes a row in if it is among the best; true if it is expanded next unless better ones come.
     #[inline]
     pub(super) fn offer(&mut self, candidate: Ranked) -> bool {

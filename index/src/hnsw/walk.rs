@@ -201,20 +201,6 @@ pub(super) fn search_layer(
     }
 }
 
-/// The best row that uphill steps reach from `start` on the layers `layers`, top layer first.
-pub(super) fn descend(
-    scores: &impl Scores,
-    links: &impl Links,
-    start: Ranked,
-    layers: impl Iterator<Item = u8>,
-    scratch: &mut Scratch,
-) -> Ranked {
-    layers.fold(start, |best, layer| {
-        search_layer(scores, links, layer, &[best], 1, scratch);
-        scratch.pool.first().unwrap_or(best)
-    })
-}
-
 /// A search for `ef` rows from the entry down, in steps between which memory comes: [`Walk::reach`] asks for it,
 /// [`Walk::compare`] reads it. In between others may go on.
 ///

@@ -105,15 +105,17 @@ impl Modify for Problems {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
         for (path, item) in &mut api.paths.paths {
             if path.starts_with("/v1/") {
-                operations(item).for_each(describe);
+                operations(item).for_each(|(_, operation)| describe(operation));
             }
         }
     }
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+/// The operations of a path, each with its method.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
     let PathItem { get, post, put, delete, .. } = item;
-    [get, post, put, delete].into_iter().flatten()
+    let all = [("GET", get), ("POST", post), ("PUT", put), ("DELETE", delete)];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
 fn describe(operation: &mut Operation) {
@@ -144,10 +146,8 @@ impl Modify for Answers {
         // A file of ours, held to its form by the test below.
         let answers: Value = serde_json::from_str(include_str!("answers.json")).unwrap_or_default();
         for (path, item) in &mut api.paths.paths {
-            let PathItem { get, post, put, delete, .. } = item;
-            for (method, operation) in [("GET", get), ("POST", post), ("PUT", put), ("DELETE", delete)] {
-                let responses = operation.iter_mut().flat_map(|operation| &mut operation.responses.responses);
-                for (status, response) in responses {
+            for (method, operation) in operations(item) {
+                for (status, response) in &mut operation.responses.responses {
                     if let RefOr::T(response) = response {
                         give_examples(response, status, &answers[format!("{method} {path}")]);
                     }
