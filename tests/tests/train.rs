@@ -182,6 +182,8 @@ fn rows_made_beforehand_need_no_encoder_and_runs_repeat() {
     {
         assert!(card.contains(said), "{said}: {card}");
     }
+    let said = lab.refused(&data, &["--word-components", "8"]);
+    assert!(said.contains("--text-rows has rows alone"), "{said}");
     lab.trained(&data, "c", &["--id", "mine", "--seed", "1"]);
     assert_ne!(lab.read("c/card.toml"), card, "another seed, another file");
     // The same rows in groups of an HDF5 file, as embeddings by species come.

@@ -60,8 +60,7 @@ fn runtime() -> &'static Runtime {
 impl Client {
     /// Sets up the line. Nothing is sent yet.
     pub(crate) fn new(address: &QdrantAddress, settings: &QdrantSettings) -> Result<Self, RemoteError> {
-        // Fails only where a provider is installed already, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        protext_http::install_crypto_provider();
         let place = address.server();
         let unusable = |what: &str| RemoteError::Key { place: place.clone(), what: what.to_owned() };
         let key = match &settings.key {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use hnsw_rs::anndists::dist::distances::Distance;
 use hnsw_rs::hnsw::{Hnsw, Point};
+use protext_core::SplitMix64;
 use rayon::prelude::*;
 
 use super::HnswParams;
@@ -133,11 +134,7 @@ fn gcd(a: usize, b: usize) -> usize {
 /// The highest layer of the row at a position: `l` or more with probability `m^-l`. Source: the paper's formula,
 /// with the position's hash in place of a random number.
 fn level_of(position: usize, m: usize) -> u8 {
-    // The finalizer of SplitMix64.
-    let mut hash = (position as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    let uniform = ((hash ^ (hash >> 31)) >> 11) as f64 / (1_u64 << 53) as f64;
+    let uniform = (SplitMix64::at(position as u64) >> 11) as f64 / (1_u64 << 53) as f64;
     (-(1.0 - uniform).ln() / (m as f64).ln()).min(MAX_LEVEL.into()) as u8
 }
 

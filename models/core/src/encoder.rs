@@ -92,7 +92,8 @@ pub struct PieceOutput {
 pub struct Encoded {
     /// The pooled last layer, `[dim]`.
     pub pooled: EncoderRow,
-    /// Mean and standard deviation of several layers, `[2 * n_layers * dim]`, if the model has them.
+    /// The encoder's wide row, if it has one. Of a protein mean and standard deviation of several layers,
+    /// `[2 * n_layers * dim]`; of a text its pooled row and its words, `[dim + N_WORD_COMPONENTS]`.
     pub statistics: Option<EncoderRow>,
     /// Row-major `[residues, dim]`, if asked for.
     pub residues: Option<Vec<f32>>,
@@ -103,12 +104,13 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// The row of the kind asked for, if the model has it.
+    /// The row of the kind asked for, if the model has it: an encoder has one kind of wide rows at most, and
+    /// [`Encoder::space`] says which.
     #[must_use]
     pub fn row(&self, kind: RowKind) -> Option<&EncoderRow> {
         match kind {
             RowKind::Pooled => Some(&self.pooled),
-            RowKind::LayerStatistics => self.statistics.as_ref(),
+            RowKind::LayerStatistics | RowKind::PooledAndWords => self.statistics.as_ref(),
         }
     }
 }

@@ -38,6 +38,13 @@ pub enum RowKind {
     /// Mean and standard deviation over residues of several layers, `[2 * n_layers * dim]`:
     /// all means layer by layer, then all deviations.
     LayerStatistics,
+    /// Of a text: the pooled row and, behind it, which words it has ([`crate::word_row`]).
+    PooledAndWords,
+}
+
+impl RowKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Pooled, Self::LayerStatistics, Self::PooledAndWords];
 }
 
 /// SHA-256 over everything that decides where a vector lands.

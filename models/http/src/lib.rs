@@ -1,11 +1,13 @@
-//! Manners of a client: how long to wait between tries, which addresses may be given, how a key is kept.
+//! Manners of a client: how long to wait between tries, which addresses may be given, how a key is kept, whose TLS is used.
 //!
-//! Shared by the fetchers of `protext-texts` and the encoders of `protext-remote`. Nothing here sends a request.
+//! Shared by all that send requests. Nothing here sends one.
 
 mod address;
 mod key;
 mod retry;
+mod tls;
 
 pub use address::{AddressRule, base_url, is_here};
 pub use key::ApiKey;
 pub use retry::{Patience, is_passing, retry_after};
+pub use tls::install_crypto_provider;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use protext_core::window::cut;
 use protext_core::{
-    EncodeError, Encoded, Encoder, EncoderInput, EncoderWorker, Fingerprint, LongPolicy, Modality, Piece,
-    PieceOutput, Prepared, RowKind, Running, Space, join,
+    EncodeError, Encoded, Encoder, EncoderInput, EncoderRow, EncoderWorker, Fingerprint, LongPolicy,
+    Modality, N_WORD_COMPONENTS, Piece, PieceOutput, Prepared, RowKind, Running, Space, join, word_row,
 };
 use protext_kernels::Isa;
 
@@ -93,6 +93,8 @@ pub struct OnnxEncoder {
     tokens: Tokens,
     pooled_space: Space,
     statistics_space: Option<Space>,
+    /// Of texts.
+    words_space: Option<Space>,
     running: Running,
 }
 
@@ -114,6 +116,7 @@ impl OnnxEncoder {
         check_interface(&session, &spec)?;
         let pooled_space = pooled_space(&spec);
         let statistics_space = statistics_space(&spec, &pooled_space);
+        let words_space = (spec.modality == Modality::Text).then(|| words_space(&spec, &pooled_space));
         let (nodes, runtime) = (nodes_by_provider(&session), runtime.clone());
         let provider = plan.device.provider();
         if !nodes.is_empty() && !nodes.contains_key(provider) {
@@ -127,8 +130,17 @@ impl OnnxEncoder {
             nodes,
             proof: None,
         };
-        let mut encoder =
-            Self { spec, plan, runtime, blocks, tokens, pooled_space, statistics_space, running };
+        let mut encoder = Self {
+            spec,
+            plan,
+            runtime,
+            blocks,
+            tokens,
+            pooled_space,
+            statistics_space,
+            words_space,
+            running,
+        };
         if plan != SessionPlan::default() {
             let proof = golden::prove(&encoder)?;
             encoder.running.proof = Some(proof);
@@ -209,6 +221,7 @@ impl Encoder for OnnxEncoder {
         match kind {
             RowKind::Pooled => Some(&self.pooled_space),
             RowKind::LayerStatistics => self.statistics_space.as_ref(),
+            RowKind::PooledAndWords => self.words_space.as_ref(),
         }
     }
 
@@ -250,7 +263,14 @@ impl Encoder for OnnxEncoder {
 
     fn join(&self, prepared: &Prepared, outputs: Vec<PieceOutput>) -> Result<Encoded, EncodeError> {
         let residues_of = (self.spec.modality == Modality::Protein).then_some(self.spec.dim);
-        join(&self.spec.id, prepared, outputs, self.spec.normalize, residues_of)
+        let mut encoded = join(&self.spec.id, prepared, outputs, self.spec.normalize, residues_of)?;
+        if let Tokens::Text(tokenizer) = &self.tokens {
+            let tokens = prepared.pieces.iter().flat_map(|piece| tokenizer.unwrap(&piece.token_ids));
+            let row = [encoded.pooled.as_slice(), &word_row(tokens.copied())].concat();
+            let not_finite = |_| EncodeError::NotFinite { encoder: self.spec.id.clone() };
+            encoded.statistics = Some(EncoderRow::new(row).map_err(not_finite)?);
+        }
+        Ok(encoded)
     }
 }
 
@@ -301,6 +321,15 @@ fn statistics_space(spec: &EncoderSpec, pooled: &Space) -> Option<Space> {
         dim: 2 * spec.statistics_layers.len() * spec.dim,
         fingerprint: Fingerprint::of(parts),
     })
+}
+
+fn words_space(spec: &EncoderSpec, pooled: &Space) -> Space {
+    let n_words = N_WORD_COMPONENTS.to_string();
+    Space {
+        name: format!("{}/words", spec.id),
+        dim: spec.dim + N_WORD_COMPONENTS,
+        fingerprint: Fingerprint::of(["pooled and words", &pooled.fingerprint.to_string(), &n_words]),
+    }
 }
 
 fn check_interface(session: &ort::session::Session, spec: &EncoderSpec) -> Result<(), ModelError> {

@@ -9,7 +9,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use protext_core::{
-    Encoder, EncoderInput, LongPolicy, Modality, Piece, PieceOutput, ProteinSequence, ResiduePolicy, Text,
+    Encoder, EncoderInput, LongPolicy, Modality, N_WORD_COMPONENTS, Piece, PieceOutput, ProteinSequence,
+    ResiduePolicy, RowKind, Text,
 };
 use protext_onnx::{
     Device, DeviceChoice, EncoderSpec, OnnxEncoder, OnnxRuntime, Precision, SessionPlan, TokenPooling,
@@ -190,6 +191,35 @@ fn check_text_encoder(blocks: bool) {
         let encoded = encoder.join(&prepared, outputs).unwrap();
         check_item(text, encoded.pooled.as_slice(), &floats(&item["embedding"]), blocks);
     }
+}
+
+/// Which words a text has, not how often or where, and no special tokens; also of a text over the window.
+#[test]
+fn the_words_of_a_text_stand_behind_its_row() {
+    let Some((ready, _)) = real("all-MiniLM-L6-v2", "all-MiniLM-L6-v2.json.gz") else { return };
+    let Some(runtime) = support::runtime_or_say("words") else { return };
+    let Some(encoder) = open_real(&runtime, &ready, Modality::Text, false) else { return };
+    let space = encoder.space(RowKind::PooledAndWords).unwrap();
+    assert_eq!((space.dim, encoder.space(RowKind::LayerStatistics)), (384 + N_WORD_COMPONENTS, None));
+    let mut worker = encoder.open_worker().unwrap();
+    let mut words = |text: &str| {
+        let input = EncoderInput::Text(Text::parse(text).unwrap());
+        let prepared = encoder.prepare(&input, LongPolicy::Window).unwrap();
+        let outputs = worker.run(&prepared.pieces.iter().collect::<Vec<_>>(), false).unwrap();
+        let encoded = encoder.join(&prepared, outputs).unwrap();
+        let row = encoded.row(RowKind::PooledAndWords).unwrap().as_slice();
+        assert_eq!(&row[..384], encoded.pooled.as_slice());
+        row[384..].to_vec()
+    };
+    let zinc = words("zinc");
+    assert_eq!(
+        zinc.iter().filter(|&&value| value != 0.0).count(),
+        1,
+        "one token, and none of the special ones"
+    );
+    let both = words("binds zinc");
+    assert_eq!(words("Zinc binds zinc"), both);
+    assert_eq!(words(&"zinc binds ".repeat(400)), both, "words of every window");
 }
 
 #[test]

@@ -62,8 +62,7 @@ impl Client {
         account: Arc<SpendAccount>,
         endpoint: Url,
     ) -> Result<Self, RemoteError> {
-        // Fails only where a provider is installed already, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        protext_http::install_crypto_provider();
         let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)

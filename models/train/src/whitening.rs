@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use faer::Side;
 use half::f16;
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 use protext_graph::{Dim, ElementType, GraphBuilder, GraphError, WriteOptions};
 
 /// How a whitening is fitted.
@@ -135,6 +135,16 @@ impl Whitening {
         Ok(Self { mean: mean.mapv(|value| value as f32), matrix })
     }
 
+    /// One whitening of rows that stand side by side: this one for the first inputs, `other` for those behind them.
+    #[must_use]
+    pub fn beside(&self, other: &Self) -> Self {
+        let (own, further) = (self.matrix.dim(), other.matrix.dim());
+        let mut matrix = Array2::zeros((own.0 + further.0, own.1 + further.1));
+        matrix.slice_mut(s![..own.0, ..own.1]).assign(&self.matrix);
+        matrix.slice_mut(s![own.0.., own.1..]).assign(&other.matrix);
+        Self { mean: self.mean.iter().chain(&other.mean).copied().collect(), matrix }
+    }
+
     /// Centred and rotated rows `[n, n_components]`, not scaled to unit norm.
     #[must_use]
     pub fn rotate(&self, rows: &ArrayView2<'_, f32>) -> Array2<f32> {
@@ -237,6 +247,18 @@ mod tests {
             let expected = if i == j { 1.0 } else { 0.0 };
             assert!((value - expected).abs() < 0.02, "{i},{j}: {value}");
         }
+    }
+
+    #[test]
+    fn rows_side_by_side_are_whitened_side_by_side() {
+        let rows = rows(500);
+        let settings = WhiteningSettings { n_components: 2, shrinkage: 0.0 };
+        let (left, right) = rows.view().split_at(Axis(1), 1);
+        let standard = Whitening::standardize(&left).unwrap();
+        let rotated = Whitening::fit(&right, settings).unwrap();
+        let both = standard.beside(&rotated).rotate(&rows.view());
+        let expected = ndarray::concatenate![Axis(1), standard.rotate(&left), rotated.rotate(&right)];
+        assert!((&both - &expected).iter().all(|difference| difference.abs() < 1e-5));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Two towers on pairs whose truth is known: both sides are noisy views of one hidden vector.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use ndarray::Array2;
+use ndarray::{Array2, s};
+use protext_core::{N_WORD_COMPONENTS, RowKind};
 use protext_train::contrastive::{
     Checkpoint, ContrastiveSettings, OnEpoch, Pairs, Parts, TrainError, Trained, mean_reciprocal_rank, ranks,
     train,
@@ -77,6 +78,29 @@ fn towers_find_unseen_partners_and_runs_repeat() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str| std::fs::read(trained.text.write(&folder.path().join(name)).unwrap()).unwrap();
     assert_eq!(write("a.onnx"), write("b.onnx"));
+}
+
+/// Texts whose encoder rows say nothing, and whose words say all.
+#[test]
+fn words_are_read_beside_the_encoders_row() {
+    let with_words = |first: usize, n: usize| {
+        let pairs = pairs(first, n);
+        let mut noise = StdRng::seed_from_u64(first as u64);
+        let mut sentences = Array2::zeros((n, 6 + N_WORD_COMPONENTS));
+        sentences.slice_mut(s![.., ..6]).mapv_inplace(|_: f32| noise.random_range(-1.0..1.0));
+        sentences.slice_mut(s![.., 6..22]).assign(&(&pairs.sentences * 0.01));
+        Pairs { sentences, ..pairs }
+    };
+    let settings = ContrastiveSettings { word_components: 12, ..settings() };
+    assert_eq!(settings.text_kind(), RowKind::PooledAndWords);
+    let (training, validation, unseen) =
+        (with_words(0, 600), with_words(10_000, 100), with_words(20_000, 200));
+    let trained = train(parts(&training, &validation), &settings, None, &mut |_| true).unwrap();
+    let proteins = trained.protein.apply(&unseen.proteins.view()).unwrap();
+    let texts = trained.text.apply(&unseen.text_rows().view()).unwrap();
+    let mrr = mean_reciprocal_rank(&ranks(&proteins.view(), &texts.view()).by_text);
+    // Chance among 200 is 0.03.
+    assert!(mrr > 0.5, "{mrr}");
 }
 
 #[test]

@@ -81,8 +81,7 @@ mod collector {
         else {
             return Ok((None, Tracing(None)));
         };
-        // A second one in the process keeps the first.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        protext_http::install_crypto_provider();
         let exporter = SpanExporter::builder().with_http().build();
         let exporter =
             exporter.with_context(|| format!("{name} names no collector that spans can be sent to"))?;

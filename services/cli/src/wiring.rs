@@ -376,6 +376,7 @@ pub(crate) fn describe_pooling(kind: RowKind, modality: Modality) -> &'static st
         RowKind::Pooled if modality == Modality::Text => "one row a text, as the encoder gives it",
         RowKind::Pooled => "mean over residues of the last layer",
         RowKind::LayerStatistics => "mean and standard deviation over residues of several layers",
+        RowKind::PooledAndWords => "one row a text, as the encoder gives it, and its words behind it",
     }
 }
 

@@ -125,7 +125,7 @@ fn digest_of(encoder: &dyn Encoder) -> [u8; 32] {
     };
     add(env!("CARGO_PKG_VERSION"));
     add(encoder.id());
-    for kind in [RowKind::Pooled, RowKind::LayerStatistics] {
+    for kind in RowKind::ALL {
         add(&encoder.space(kind).map(|space| space.fingerprint.to_string()).unwrap_or_default());
     }
     if let Some(running) = encoder.running() {
@@ -156,7 +156,7 @@ impl Embedder {
     ) -> Result<Self, EngineError> {
         for projection in &projections {
             let rows = encoder.space(projection.row_kind()).ok_or(EngineError::NotLoaded {
-                what: "encoder with layer statistics",
+                what: "encoder with the rows that a projection reads",
                 instead: "another encoder, or --space encoder",
             })?;
             rows.ensure_same("the encoder's rows", projection.input_space(), "the projection's input")?;
@@ -376,10 +376,10 @@ fn join(
         let rest = outputs.split_off(part.pieces.len());
         joined.push(encoder.join(part, std::mem::replace(&mut outputs, rest))?);
     }
-    let dim = joined.first().map_or(0, |part| part.pooled.as_slice().len());
-    let mean = |at: usize| {
-        let sum: f32 = joined.iter().map(|part| part.pooled.as_slice()[at]).sum();
-        sum / joined.len() as f32
+    let mean = |rows: Vec<&EncoderRow>| {
+        let dim = rows.first().map_or(0, |row| row.as_slice().len());
+        let sum = |at: usize| rows.iter().map(|row| row.as_slice()[at]).sum::<f32>();
+        EncoderRow::new((0..dim).map(|at| sum(at) / rows.len() as f32).collect())
     };
     let n_windows = parts.iter().map(|part| part.pieces.len()).sum();
     let is_cut = joined.iter().find(|part| part.report != LongReport::Whole);
@@ -388,8 +388,13 @@ fn join(
         other => other.unwrap_or(LongReport::Whole),
     };
     Ok(Encoded {
-        pooled: EncoderRow::new((0..dim).map(mean).collect())?,
-        statistics: None,
+        pooled: mean(joined.iter().map(|part| &part.pooled).collect())?,
+        statistics: joined
+            .iter()
+            .map(|part| part.statistics.as_ref())
+            .collect::<Option<_>>()
+            .map(mean)
+            .transpose()?,
         residues: None,
         report,
         n_tokens: joined.iter().map(|part| part.n_tokens).sum(),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use protext_core::{JointVector, Space};
+use protext_core::{JointVector, Space, SplitMix64};
 use protext_index::{CollectionView, ViewHit, Wanted};
 use serde::Serialize;
 
@@ -108,7 +108,7 @@ impl RecallMonitor {
     /// One search in `every`, at places that no rhythm of the callers meets: the count is scattered by a hash.
     fn is_sampled(&self) -> bool {
         let count = self.n_seen.fetch_add(1, Ordering::Relaxed);
-        scattered(count).is_multiple_of(self.every)
+        SplitMix64::at(count).is_multiple_of(self.every)
     }
 
     /// The estimate for a collection; `None` before its first sampled search.
@@ -187,14 +187,6 @@ fn wilson(mean: f64, n: usize) -> (f64, f64) {
     ((centre - half).clamp(0.0, mean), (centre + half).clamp(mean, 1.0))
 }
 
-/// The mixing step of splitmix64. Source: Steele, Lea, Flood, OOPSLA 2014.
-fn scattered(count: u64) -> u64 {
-    let mut mixed = count.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,7 +212,7 @@ mod tests {
 
     #[test]
     fn about_the_share_is_sampled() {
-        let n = (0..100_000).filter(|&count| scattered(count).is_multiple_of(100)).count();
+        let n = (0..100_000).filter(|&count| SplitMix64::at(count).is_multiple_of(100)).count();
         assert!((800..1_200).contains(&n), "{n}");
     }
 }

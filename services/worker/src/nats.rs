@@ -77,8 +77,7 @@ impl NatsQueue {
     /// # Errors
     /// [`JobError::Queue`].
     pub fn connect(address: &str) -> Result<Self, JobError> {
-        // A library behind us may have chosen a provider already; either does.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        protext_http::install_crypto_provider();
         // Credentials in the address are not for messages.
         let shown = without_credentials(address).to_owned();
         let failed = |source: async_nats::Error| JobError::Queue { place: shown.clone(), source };

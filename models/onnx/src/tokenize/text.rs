@@ -45,6 +45,12 @@ impl TextTokenizer {
     pub fn wrap(&self, chunk: &[i64]) -> Vec<i64> {
         [&self.prefix, chunk, &self.suffix].concat()
     }
+
+    /// Takes the special tokens off again.
+    #[must_use]
+    pub fn unwrap<'a>(&self, wrapped: &'a [i64]) -> &'a [i64] {
+        &wrapped[self.prefix.len()..wrapped.len() - self.suffix.len()]
+    }
 }
 
 /// What the post-processor puts before and after a text.

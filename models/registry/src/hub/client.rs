@@ -43,7 +43,7 @@ impl HubClient {
     pub fn new(settings: HubSettings) -> Result<Self, HubError> {
         let url = settings.endpoint_url()?;
         let token = settings.token.as_ref().map(super::settings::Token::header).transpose()?;
-        install_crypto_provider();
+        protext_http::install_crypto_provider();
         let mut builder = Client::builder()
             .redirect(redirect::Policy::none())
             .connect_timeout(settings.connect_timeout)
@@ -107,13 +107,6 @@ impl HubClient {
         let doubled = self.first_wait.saturating_mul(2_u32.saturating_pow(n_tries - 1));
         doubled.max(retry_after.unwrap_or_default()).min(self.longest_wait)
     }
-}
-
-/// Makes `ring` the process's TLS cryptography unless another one was chosen before. [`HubClient::new`] does it; code
-/// that builds its own HTTP client before that calls it first.
-pub fn install_crypto_provider() {
-    // Fails only where a provider is installed already, which serves as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 #[cfg(test)]

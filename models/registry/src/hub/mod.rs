@@ -16,7 +16,7 @@ mod stated;
 
 use std::fmt;
 
-pub use client::{HubClient, install_crypto_provider};
+pub use client::HubClient;
 pub use error::HubError;
 pub use lock::{HubLock, LOCK_NAME};
 pub use settings::{HubSettings, OFFICIAL_ENDPOINT, Token};

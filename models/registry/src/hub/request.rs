@@ -253,7 +253,7 @@ mod tests {
     const REVISION: &str = "0123456789abcdef0123456789abcdef01234567";
 
     fn endpoint(url: &str) -> Endpoint {
-        super::super::install_crypto_provider();
+        protext_http::install_crypto_provider();
         Endpoint { http: Client::new(), url: Url::parse(url).unwrap(), token: None }
     }
 

@@ -118,8 +118,7 @@ impl Fetcher {
 }
 
 fn http_client(settings: &FetchSettings) -> Result<Client, FetchError> {
-    // Fails only where a provider is installed already, which serves as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    protext_http::install_crypto_provider();
     let mut builder = Client::builder()
         .redirect(redirect::Policy::none())
         .connect_timeout(settings.connect_timeout)

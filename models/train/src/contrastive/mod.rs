@@ -21,6 +21,7 @@ pub(crate) mod tower;
 pub(crate) mod weights;
 
 use ndarray::{Array2, Axis};
+use protext_core::RowKind;
 
 pub use calibrate::fit_inverse_temperature;
 pub use checkpoint::Checkpoint;
@@ -68,6 +69,8 @@ pub struct ContrastiveSettings {
     pub temperature: f32,
     /// Components of the whitened protein rows.
     pub protein_components: usize,
+    /// Components of the whitened words of a text, where its rows are of [`RowKind::PooledAndWords`]; 0 for other rows.
+    pub word_components: usize,
     /// Share of a text's sentences left out of it in each epoch, so that no sentence is learned by heart.
     pub sentence_dropout: f32,
     /// Deviation of the noise added to whitened rows in training, whose own deviation is 1.
@@ -101,6 +104,7 @@ impl Default for ContrastiveSettings {
             patience: 12,
             temperature: 0.07,
             protein_components: 512,
+            word_components: 0,
             sentence_dropout: 0.3,
             noise: 0.0,
             extra_share: 1.0,
@@ -110,6 +114,14 @@ impl Default for ContrastiveSettings {
             seed: 0,
             device: TrainingDevice::Cpu,
         }
+    }
+}
+
+impl ContrastiveSettings {
+    /// The rows of texts that these settings are for.
+    #[must_use]
+    pub fn text_kind(&self) -> RowKind {
+        if self.word_components > 0 { RowKind::PooledAndWords } else { RowKind::Pooled }
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Device, Tensor, Var};
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
+use protext_core::{N_WORD_COMPONENTS, RowKind};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -151,7 +152,7 @@ impl<'a> Data<'a> {
         let whitening = WhiteningSettings { n_components, shrinkage: settings.shrinkage };
         let whitenings = [
             Whitening::fit(&training.proteins.view(), whitening)?,
-            Whitening::standardize(&training.text_rows().view())?,
+            of_texts(&training.text_rows(), settings)?,
         ];
         let part = |pairs: &'a Pairs| {
             let proteins = as_tensor(whitenings[0].rotate(&pairs.proteins.view()), &device)?;
@@ -164,6 +165,18 @@ impl<'a> Data<'a> {
         let (training, extra) = (part(training)?, extra.map(part).transpose()?);
         Ok(Self { whitenings, training, extra, validation })
     }
+}
+
+/// The encoder's own components are standardised. Words, of which few are common, are rotated to their leading components.
+fn of_texts(rows: &Array2<f32>, settings: &ContrastiveSettings) -> Result<Whitening, TrainError> {
+    if settings.text_kind() == RowKind::Pooled {
+        return Ok(Whitening::standardize(&rows.view())?);
+    }
+    let n_pooled = rows.ncols().saturating_sub(N_WORD_COMPONENTS);
+    let (pooled, words) = rows.view().split_at(Axis(1), n_pooled);
+    let whitening =
+        WhiteningSettings { n_components: settings.word_components, shrinkage: settings.shrinkage };
+    Ok(Whitening::standardize(&pooled)?.beside(&Whitening::fit(&words, whitening)?))
 }
 
 /// One pair of towers in training.

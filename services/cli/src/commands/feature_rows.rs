@@ -135,7 +135,7 @@ impl FeatureSources {
             let source = start(model)?;
             let kind = match source.default_kind() {
                 RowKind::LayerStatistics => FeatureKind::Statistics,
-                RowKind::Pooled => FeatureKind::Pooled,
+                RowKind::Pooled | RowKind::PooledAndWords => FeatureKind::Pooled,
             };
             sources.protein = Some(source);
             wanted.push((Modality::Protein, kind));
@@ -200,7 +200,9 @@ impl FeatureSources {
             }
             Modality::Text => {
                 ensure_content(pairs, "text", |pair| &pair.text)?;
-                self.text.as_ref().context("the text encoder was opened")?.sentence_rows(pairs)?.text_rows()
+                let kind = part.tower.as_ref().map_or(RowKind::Pooled, |tower| tower.row_kind());
+                let source = self.text.as_ref().context("the text encoder was opened")?;
+                source.sentence_rows(pairs, kind)?.text_rows()
             }
         };
         match &part.tower {

@@ -225,8 +225,8 @@ impl RowSource {
         rows(embedder, kind, &records.collect::<Vec<_>>(), "embedding proteins")
     }
 
-    /// Pooled rows of every sentence of the texts of `pairs`; a file has one row for each text.
-    pub(crate) fn sentence_rows(&self, pairs: &[&TextPair]) -> anyhow::Result<SentenceRows> {
+    /// Rows of one kind of every sentence of the texts of `pairs`; a file has one row for each text.
+    pub(crate) fn sentence_rows(&self, pairs: &[&TextPair], kind: RowKind) -> anyhow::Result<SentenceRows> {
         let embedder = match self {
             Self::Encoder(embedder) => embedder,
             Self::File(file) => {
@@ -252,7 +252,7 @@ impl RowSource {
             }
             texts.push(text);
         }
-        let sentences = rows(embedder, RowKind::Pooled, &records, "embedding sentences")?;
+        let sentences = rows(embedder, kind, &records, "embedding sentences")?;
         Ok(SentenceRows { sentences, texts })
     }
 }

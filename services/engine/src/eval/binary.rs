@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::bootstrap::{Interval, SplitMix64, percentiles};
+use super::bootstrap::{Interval, Random, percentiles};
 
 /// Bins of the calibration error; the same as in [`super::reliability`].
 const N_BINS: usize = 10;
@@ -31,7 +31,7 @@ impl Resampling<'_> {
     }
 
     /// How often each record counts in one round.
-    fn draw(&self, random: &mut SplitMix64) -> Vec<f64> {
+    fn draw(&self, random: &mut Random) -> Vec<f64> {
         let n = self.n_units();
         let mut counts = vec![0.0; n];
         (0..n).for_each(|_| counts[random.below(n)] += 1.0);
@@ -68,7 +68,7 @@ pub struct BinaryMetrics {
 pub fn binary(probabilities: &[f64], labels: &[bool], resampling: Resampling<'_>) -> BinaryMetrics {
     let sorted = Sorted::new(probabilities, labels);
     let found = sorted.figures(None);
-    let mut random = SplitMix64::seeded();
+    let mut random = Random::seeded();
     let mut rounds: [Vec<f64>; 5] = Default::default();
     for _ in 0..super::bootstrap::N_ROUNDS {
         let drawn = sorted.figures(Some(&resampling.draw(&mut random)));

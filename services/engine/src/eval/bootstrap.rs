@@ -3,6 +3,7 @@
 //! Queries of one superfamily are not independent, so whole superfamilies are resampled. 1,000 rounds with a fixed
 //! seed: the same values give the same interval.
 
+use protext_core::SplitMix64;
 use serde::Serialize;
 
 pub(super) const N_ROUNDS: usize = 1_000;
@@ -35,7 +36,7 @@ pub(in crate::eval) fn interval(values: &[f64], groups: &[usize]) -> Interval {
         counts[group] += 1;
     }
     let present: Vec<usize> = (0..n_groups).filter(|&group| counts[group] > 0).collect();
-    let mut random = SplitMix64::seeded();
+    let mut random = Random::seeded();
     let mut means: Vec<f64> = (0..N_ROUNDS)
         .map(|_| {
             let (mut sum, mut count) = (0.0, 0);
@@ -60,7 +61,7 @@ pub fn resampled(groups: &[usize], statistic: impl Fn(&[usize]) -> f64) -> Inter
     let mut members = vec![Vec::new(); n_groups];
     groups.iter().enumerate().for_each(|(at, &group)| members[group].push(at));
     members.retain(|members| !members.is_empty());
-    let mut random = SplitMix64::seeded();
+    let mut random = Random::seeded();
     let mut rounds = Vec::with_capacity(N_ROUNDS);
     for _ in 0..N_ROUNDS {
         let drawn = (0..members.len()).flat_map(|_| members[random.below(members.len())].iter().copied());
@@ -79,21 +80,17 @@ pub(super) fn percentiles(mut values: Vec<f64>) -> Option<(f64, f64)> {
     Some((*values.get(n / 40)?, *values.get(n - 1 - n / 40)?))
 }
 
-/// SplitMix64. Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
-pub(super) struct SplitMix64(u64);
+/// What intervals are drawn by.
+pub(super) struct Random(SplitMix64);
 
-impl SplitMix64 {
+impl Random {
     /// From the seed of all intervals.
     pub(super) fn seeded() -> Self {
-        Self(SEED)
+        Self(SplitMix64::from_state(SEED))
     }
 
     pub(super) fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((u128::from(z ^ (z >> 31)) * n as u128) >> 64) as usize
+        ((u128::from(self.0.draw()) * n as u128) >> 64) as usize
     }
 }
 

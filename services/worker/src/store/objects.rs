@@ -46,8 +46,7 @@ fn runtime() -> &'static Runtime {
 impl Objects {
     /// Opens a prefix of a bucket. Nothing is asked of the store yet.
     pub(crate) fn open(address: &str) -> Result<Self, StoreError> {
-        // A library behind us may have chosen a provider already; either does.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        protext_http::install_crypto_provider();
         let retry = RetryConfig { retry_timeout: PATIENCE, max_retries: 20, ..RetryConfig::default() };
         let opened = Bucket::parse(address).and_then(|bucket| Ok((bucket.open(retry)?, bucket.prefix)));
         let (store, prefix) = opened.map_err(|Refusal { fault, source }| {

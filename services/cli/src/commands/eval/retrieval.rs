@@ -106,7 +106,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let open = |modality| wiring::open_tower(&runtime, &towers, modality);
     let rows = protein.protein_rows(&pairs, protein_tower.row_kind)?;
     let proteins = project(&open(Modality::Protein)?, &rows)?;
-    let texts = project(&open(Modality::Text)?, &text.sentence_rows(&pairs)?.text_rows())?;
+    let texts =
+        project(&open(Modality::Text)?, &text.sentence_rows(&pairs, text_tower.row_kind)?.text_rows())?;
     let found = ranks(&proteins.view(), &texts.view());
     let groups: Vec<&str> = pairs.iter().map(|pair| pair.group.as_str()).collect();
     let n = pairs.len();

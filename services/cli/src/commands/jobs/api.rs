@@ -42,8 +42,7 @@ impl Api {
         if !url.starts_with("http://") && !url.starts_with("https://") {
             return Err(UsageError(format!("--url {url:?}: write http://HOST:PORT or https://HOST")).into());
         }
-        // A library behind us may have chosen a provider already; either does.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        protext_http::install_crypto_provider();
         let client = Client::builder().connect_timeout(PATIENCE).read_timeout(PATIENCE).build()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let key = std::env::var("PROTEXT_API_KEY").ok().filter(|key| !key.is_empty());

@@ -43,7 +43,7 @@ pub(super) fn write(
         text_recipe: text.text_recipe(),
         measured_by: "protext train projection".to_owned(),
         protein: tower(protein, protein.default_kind(), &files[0])?,
-        text: tower(text, RowKind::Pooled, &files[1])?,
+        text: tower(text, origin.settings.text_kind(), &files[1])?,
         data: origin.data,
         calibration: Some(*calibration),
         extra: origin.extra,

@@ -91,6 +91,9 @@ struct SettingArgs {
     /// Components of the whitened protein rows.
     #[arg(long)]
     protein_components: Option<usize>,
+    /// Components of the words of a text that are read beside the encoder's row; 0 reads none.
+    #[arg(long)]
+    word_components: Option<usize>,
     /// Epochs at most.
     #[arg(long)]
     epochs: Option<usize>,
@@ -128,6 +131,7 @@ impl SettingArgs {
             hub_neighbours: self.hub_neighbours.unwrap_or(default.hub_neighbours),
             n_members: self.members.unwrap_or(default.n_members),
             protein_components: self.protein_components.unwrap_or(default.protein_components),
+            word_components: self.word_components.unwrap_or(default.word_components),
             n_epochs: self.epochs.unwrap_or(default.n_epochs),
             patience: self.patience.unwrap_or(default.patience),
             seed: self.seed.unwrap_or(default.seed),
@@ -145,15 +149,22 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(&args.split, &args.pairs, &files)?;
     let settings = args.settings.settings();
     let sources = args.pairs.row_sources(files)?;
+    if settings.word_components > 0 && matches!(sources[1], RowSource::File(_)) {
+        return Err(UsageError(
+            "--word-components takes the words of texts, and --text-rows has rows alone".into(),
+        )
+        .into());
+    }
+    let kinds = [sources[0].default_kind(), settings.text_kind()];
     let mut numbers = Numbers::default();
-    let training = pairs_of(&sources, &plan.training(), &mut numbers)?;
-    let validation = pairs_of(&sources, &plan.validation(), &mut numbers)?;
+    let training = pairs_of(&sources, &plan.training(), kinds, &mut numbers)?;
+    let validation = pairs_of(&sources, &plan.validation(), kinds, &mut numbers)?;
     let extra: Vec<&TextPair> = plan.extra.iter().collect();
-    let extra = if extra.is_empty() { None } else { Some(pairs_of(&sources, &extra, &mut numbers)?) };
+    let extra = if extra.is_empty() { None } else { Some(pairs_of(&sources, &extra, kinds, &mut numbers)?) };
     std::fs::create_dir_all(&args.output)
         .with_context(|| format!("cannot create {}", args.output.display()))?;
     let checkpoint =
-        Checkpoint { path: args.output.join("run.checkpoint"), data: identity(&plan, &sources)? };
+        Checkpoint { path: args.output.join("run.checkpoint"), data: identity(&plan, &sources, kinds)? };
     let parts = Parts { training: &training, extra: extra.as_ref(), validation: &validation };
     let trained = train_resumable(&checkpoint, parts, &settings)?;
     let groups: Vec<&str> = plan.validation().iter().map(|pair| pair.group.as_str()).collect();
@@ -192,11 +203,12 @@ fn number<'a>(numbers: &mut HashMap<&'a str, u32>, value: &'a str) -> u32 {
 fn pairs_of<'a>(
     sources: &[RowSource; 2],
     pairs: &[&'a TextPair],
+    [protein_kind, text_kind]: [RowKind; 2],
     numbers: &mut Numbers<'a>,
 ) -> anyhow::Result<Pairs> {
     let [protein, text] = sources;
-    let proteins = protein.protein_rows(pairs, protein.default_kind())?;
-    let SentenceRows { sentences, texts } = text.sentence_rows(pairs)?;
+    let proteins = protein.protein_rows(pairs, protein_kind)?;
+    let SentenceRows { sentences, texts } = text.sentence_rows(pairs, text_kind)?;
     Ok(Pairs {
         proteins,
         sentences,
@@ -210,9 +222,9 @@ fn pairs_of<'a>(
 }
 
 /// What a checkpoint belongs to: every pair of the run in its order, and the spaces and files of their rows.
-fn identity(plan: &Plan, sources: &[RowSource; 2]) -> anyhow::Result<String> {
+fn identity(plan: &Plan, sources: &[RowSource; 2], kinds: [RowKind; 2]) -> anyhow::Result<String> {
     let mut parts = Vec::new();
-    for (source, kind) in sources.iter().zip([sources[0].default_kind(), RowKind::Pooled]) {
+    for (source, kind) in sources.iter().zip(kinds) {
         parts.push(source.space(kind)?.fingerprint.to_string());
         parts.push(source.card_rows().map(|rows| rows.sha256).unwrap_or_default());
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::data::RankedResponses;
 
-use crate::eval::bootstrap::{Interval, N_ROUNDS, SplitMix64, interval, percentiles};
+use crate::eval::bootstrap::{Interval, N_ROUNDS, Random, interval, percentiles};
 use crate::eval::correlation::{pearson, ranks};
 
 /// Genes of a predicted ranking that are looked through, and of the true one that are looked for.
@@ -173,7 +173,7 @@ pub fn against(
 ) -> Advantage {
     let (a, b) = (Correlation::new(ours, measured), Correlation::new(baseline, measured));
     let draws = members.map_or(Draws::Records(measured.len()), Draws::Members);
-    let mut random = SplitMix64::seeded();
+    let mut random = Random::seeded();
     let rounds = (0..N_ROUNDS).map(|_| {
         let weights = draws.draw(&mut random);
         a.weighted(&weights) - b.weighted(&weights)
@@ -193,7 +193,7 @@ enum Draws<'a> {
 
 impl Draws<'_> {
     /// How often each record counts.
-    fn draw(self, random: &mut SplitMix64) -> Vec<f64> {
+    fn draw(self, random: &mut Random) -> Vec<f64> {
         let n = match self {
             Self::Records(n) => n,
             Self::Members(pairs) => pairs.iter().map(|(a, b)| a.max(b) + 1).max().unwrap_or(0),
@@ -223,7 +223,7 @@ impl Correlation {
     }
 
     fn resampled(&self, draws: Draws<'_>) -> Interval {
-        let mut random = SplitMix64::seeded();
+        let mut random = Random::seeded();
         let rounds = (0..N_ROUNDS).map(|_| self.weighted(&draws.draw(&mut random)));
         let rounds: Vec<f64> = rounds.filter(|value| value.is_finite()).collect();
         let mean = self.whole();

@@ -3,18 +3,20 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use plotters::coord::Shift;
 use plotters::coord::combinators::IntoLogRange as _;
 use plotters::prelude::{
-    ChartBuilder, Circle, Color as _, IntoDrawingArea, LineSeries, PathElement, RGBColor, SVGBackend,
-    SeriesLabelPosition, WHITE,
+    ChartBuilder, Circle, Color as _, DrawingArea, IntoDrawingArea, LineSeries, PathElement, RGBColor,
+    SVGBackend, SeriesLabelPosition, WHITE,
 };
 
-use super::process::Measured;
+use super::curve::Point;
+use super::process::{Measured, Variant};
 use super::report::{Report, SystemReport, TARGETS, VariantReport};
 use crate::commands::eval::table_row;
 
 /// Width and height, in pixels.
-const PLOT: (u32, u32) = (720, 480);
+const PLOT: (u32, u32) = (720, 960);
 /// Colours of the curves, ours first; told apart also by those who do not see red and green.
 const COLOURS: [RGBColor; 5] = [
     RGBColor(11, 110, 110),
@@ -41,7 +43,7 @@ pub(super) fn table(report: &Report) -> String {
 
 fn systems(report: &Report) -> String {
     let mut table = String::from(
-        "| | queries/s at 0.98 | at 0.99 | at 0.999 | p50, p99 of one query at 0.99, µs | times one thread | build, processor s | bytes/vector |\n|---|---|---|---|---|---|---|---|\n",
+        "| | queries/s at 0.98 | at 0.99 | at 0.999 | p50, p99 of one query at 0.98, µs | at 0.99 | at 0.999 | times one thread | build, processor s | bytes/vector |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for system in &report.systems {
         for variant in &system.variants {
@@ -63,7 +65,10 @@ fn system_row(system: &SystemReport, variant: &VariantReport) -> Vec<String> {
         });
         cells.extend(rates);
     }
-    cells.push(or_dash(variant.single.as_ref().map(|one| format!("{:.0}, {:.0}", one.p50_us, one.p99_us))));
+    cells.extend(TARGETS.map(|(_, ending)| {
+        let latency = variant.latency_at.get(ending);
+        or_dash(latency.map(|one| format!("{:.0}, {:.0}", one.p50_us, one.p99_us)))
+    }));
     cells.push(or_dash(variant.speed_up_by_threads.map(|times| format!("{times:.2}"))));
     cells.push(format!("{:.1}", system.build_processor_s));
     cells.push(format!("{:.0}", system.bytes_per_vector));
@@ -97,7 +102,7 @@ pub(super) fn markdown(report: &Report, plot: Option<&Path>) -> String {
          neighbouring proteins in the space of their 128 principal components, with noise (services/cli/src/commands/bench/search/vectors.rs). \
          Graphs with M 16 and ef_construction 200. Queries per second are of one thread's processor time, the best of {} rounds in which the \
          systems took turns; between points measured, rates are read off the curve. Latency and \
-         threads are by the clock, each at the fewest candidates that reach a recall of 0.99. Memory is that of vectors, links and codes. \
+         threads are by the clock, each at the fewest candidates that reach the recall, threads at 0.99. Memory is that of vectors, links and codes. \
          `f32` ranks by full vectors alone: codes of eight bits a component only lead to the lowest layer and pass over vectors that cannot be \
          candidates. `codes` walk over the codes and compare the hits again with their full vectors; `exact` compares with every vector. \
          Everybody is called once for all queries, which lets ours take turns between them; a single query of a peer pays for its call from \
@@ -106,7 +111,8 @@ pub(super) fn markdown(report: &Report, plot: Option<&Path>) -> String {
     );
     page += &systems(report);
     if let Some(name) = plot.and_then(Path::file_name) {
-        let _ = write!(page, "\n![Queries per second against recall]({})\n", name.to_string_lossy());
+        let _ =
+            write!(page, "\n![Queries per second and latency against recall]({})\n", name.to_string_lossy());
     }
     page += "\n## Ratios\n\n";
     page += &ratios(report);
@@ -144,52 +150,71 @@ pub(super) fn markdown(report: &Report, plot: Option<&Path>) -> String {
     page
 }
 
-/// Queries per second against the share missed, both logarithmic: up and to the right is better.
+/// Queries per second, and the 99th percentile of single queries, against the share missed; all logarithmic.
 pub(super) fn plot(systems: &[Measured]) -> anyhow::Result<String> {
-    let curves: Vec<(String, Vec<(f64, f64)>)> = systems
-        .iter()
-        .flat_map(|system| system.variants.iter().map(move |variant| (system, variant)))
-        .filter(|(_, variant)| variant.name != "exact")
-        .map(|(system, variant)| {
+    let variants = || {
+        let variants = systems.iter().flat_map(|system| system.variants.iter().map(move |of| (system, of)));
+        variants.filter(|(_, variant)| variant.name != "exact")
+    };
+    let curves = |value: &dyn Fn(&Variant, usize, Point) -> Option<f64>| -> Vec<NamedCurve> {
+        let curve = |(system, variant): (&Measured, &Variant)| {
             let points = variant.curve.points();
-            let points = points.map(|(_, point)| (nines(point.recall), point.queries_per_s)).collect();
-            (format!("{}, {}", system.name, variant.name), points)
-        })
-        .collect();
-    let rates = || curves.iter().flat_map(|(_, points)| points.iter().map(|&(_, rate)| rate));
-    let (least, most) = (rates().fold(f64::INFINITY, f64::min), rates().fold(1.0, f64::max));
+            let points =
+                points.filter_map(|(ef, point)| Some((nines(point.recall), value(variant, ef, point)?)));
+            (format!("{}, {}", system.name, variant.name), points.collect())
+        };
+        variants().map(curve).collect()
+    };
+    let rates = curves(&|_, _, point| Some(point.queries_per_s));
+    let latencies = curves(&|variant, ef, _| Some(variant.latencies.get(&ef)?.p99_us));
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, PLOT).into_drawing_area();
         area.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&area)
-            .margin(16)
-            .caption("Queries per second of one thread against recall@10", ("sans-serif", 16))
-            .x_label_area_size(40)
-            .y_label_area_size(64)
-            .build_cartesian_2d(1.0..4.0, (least * 0.8..most * 1.2).log_scale())?;
-        let recall = |nines: &f64| format!("{}", 1.0 - 10f64.powf(-nines));
-        let mut mesh = chart.configure_mesh();
-        mesh.x_labels(4)
-            .x_label_formatter(&recall)
-            .x_desc("recall@10")
-            .y_desc("queries/s")
-            .light_line_style(WHITE)
-            .draw()?;
-        for ((name, points), colour) in curves.iter().zip(COLOURS.iter().cycle()) {
-            let line = LineSeries::new(points.iter().copied(), colour.stroke_width(2));
-            let key = move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2));
-            chart.draw_series(line)?.label(name).legend(key);
-            chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
-        }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::LowerLeft)
-            .background_style(WHITE.mix(0.8))
-            .draw()?;
+        let (above, below) = area.split_vertically(PLOT.1 / 2);
+        let (up, down) = (SeriesLabelPosition::LowerLeft, SeriesLabelPosition::UpperLeft);
+        draw(&above, "Queries per second of one thread against recall@10", "queries/s", &rates, up)?;
+        draw(&below, "99th percentile of one query against recall@10", "µs", &latencies, down)?;
         area.present()?;
     }
     Ok(svg)
+}
+
+/// A name, and points of a recall in [`nines`] and a value.
+type NamedCurve = (String, Vec<(f64, f64)>);
+
+fn draw(
+    area: &DrawingArea<SVGBackend<'_>, Shift>,
+    caption: &str,
+    unit: &str,
+    curves: &[NamedCurve],
+    labels: SeriesLabelPosition,
+) -> anyhow::Result<()> {
+    let values = || curves.iter().flat_map(|(_, points)| points.iter().map(|&(_, value)| value));
+    let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(1.0, f64::max));
+    let mut chart = ChartBuilder::on(area)
+        .margin(16)
+        .caption(caption, ("sans-serif", 16))
+        .x_label_area_size(40)
+        .y_label_area_size(64)
+        .build_cartesian_2d(1.0..4.0, (least * 0.8..most * 1.2).log_scale())?;
+    let recall = |nines: &f64| format!("{}", 1.0 - 10f64.powf(-nines));
+    let mut mesh = chart.configure_mesh();
+    mesh.x_labels(4)
+        .x_label_formatter(&recall)
+        .x_desc("recall@10")
+        .y_desc(unit)
+        .y_label_formatter(&|value| format!("{value:.0}"))
+        .light_line_style(WHITE)
+        .draw()?;
+    for ((name, points), colour) in curves.iter().zip(COLOURS.iter().cycle()) {
+        let line = LineSeries::new(points.iter().copied(), colour.stroke_width(2));
+        let key = move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2));
+        chart.draw_series(line)?.label(name).legend(key);
+        chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
+    }
+    chart.configure_series_labels().position(labels).background_style(WHITE.mix(0.8)).draw()?;
+    Ok(())
 }
 
 /// 1 for a recall of 0.9, 2 for 0.99.

@@ -20,6 +20,8 @@ use super::curve::Curve;
 use super::report::Opening;
 
 const PEER: &str = include_str!("../../peers/search_peer.py");
+/// Turns of one thread and of all, which the clock times; the best of each counts.
+const N_BATCHES: usize = 5;
 /// What the script exits with when the library is missing.
 const NOT_INSTALLED: i32 = 3;
 
@@ -120,10 +122,17 @@ pub(super) struct Measured {
 pub(super) struct Variant {
     pub(super) name: String,
     pub(super) curve: Curve,
-    /// Where recall is at least 0.99.
-    pub(super) single: Option<Single>,
+    /// Latency of single queries by the number of candidates kept.
+    pub(super) latencies: BTreeMap<usize, Single>,
     /// Queries a second by all threads over those by one, at the same settings.
     pub(super) speed_up: Option<f64>,
+}
+
+impl Variant {
+    /// Latency where the fewest candidates reach `recall`.
+    pub(super) fn latency_at(&self, recall: f64) -> Option<&Single> {
+        self.latencies.get(&self.curve.least_candidates(recall)?)
+    }
 }
 
 impl System {
@@ -192,23 +201,28 @@ impl System {
         Ok(())
     }
 
-    /// Latency and threads at a recall of 0.99, and the end of the process.
+    /// Latency at every point, threads at a recall of 0.99, and the end of the process.
     pub(super) fn finish(mut self, workload: &Workload) -> anyhow::Result<Measured> {
         let (n, threads) = (workload.n, workload.threads);
         let mut variants = Vec::new();
         for name in self.built.variants.clone() {
             let curve = self.curves.remove(&name).unwrap_or_default();
-            let (mut single, mut speed_up) = (None, None);
-            if let Some(ef) = curve.least_candidates(0.99) {
-                let request = |what, threads| Request { what, variant: name.clone(), ef, threads };
-                single = Some(self.ask(&request(What::Single, 1))?);
-                if threads > 1 {
-                    let one: Batch = self.ask(&request(What::Batch, 1))?;
-                    let all: Batch = self.ask(&request(What::Batch, threads))?;
-                    speed_up = Some(all.queries_per_s / one.queries_per_s);
-                }
+            let request = |what, ef, threads| Request { what, variant: name.clone(), ef, threads };
+            let mut latencies = BTreeMap::new();
+            for (ef, _) in curve.points() {
+                latencies.insert(ef, self.ask(&request(What::Single, ef, 1))?);
             }
-            variants.push(Variant { name, curve, single, speed_up });
+            let mut speed_up = None;
+            if let Some(ef) = curve.least_candidates(0.99).filter(|_| threads > 1) {
+                let (mut one, mut all) = (0.0_f64, 0.0_f64);
+                for _ in 0..N_BATCHES {
+                    let of_one: Batch = self.ask(&request(What::Batch, ef, 1))?;
+                    let of_all: Batch = self.ask(&request(What::Batch, ef, threads))?;
+                    (one, all) = (one.max(of_one.queries_per_s), all.max(of_all.queries_per_s));
+                }
+                speed_up = Some(all / one);
+            }
+            variants.push(Variant { name, curve, latencies, speed_up });
         }
         drop(self.input);
         let status = self.child.wait()?;

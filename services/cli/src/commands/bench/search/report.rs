@@ -52,8 +52,8 @@ pub(super) struct VariantReport {
     pub(super) points: Vec<PointReport>,
     /// By the ends of the names of [`TARGETS`].
     pub(super) queries_per_s_at: BTreeMap<&'static str, f64>,
-    /// Latency of single queries at a recall of at least 0.99.
-    pub(super) single: Option<Single>,
+    /// Latency of single queries where these recalls are reached, by the same names.
+    pub(super) latency_at: BTreeMap<&'static str, Single>,
     pub(super) speed_up_by_threads: Option<f64>,
 }
 
@@ -62,6 +62,8 @@ pub(super) struct PointReport {
     pub(super) candidates: usize,
     pub(super) recall: f64,
     pub(super) queries_per_s: f64,
+    #[serde(flatten)]
+    pub(super) latency: Option<Single>,
 }
 
 /// What a size costs.
@@ -131,13 +133,17 @@ impl SystemReport {
                     candidates,
                     recall: point.recall,
                     queries_per_s: point.queries_per_s,
+                    latency: variant.latencies.get(&candidates).cloned(),
                 })
                 .collect(),
             queries_per_s_at: TARGETS
                 .iter()
                 .filter_map(|&(recall, ending)| Some((ending, variant.curve.queries_per_s_at(recall)?)))
                 .collect(),
-            single: variant.single.clone(),
+            latency_at: TARGETS
+                .iter()
+                .filter_map(|&(recall, ending)| Some((ending, variant.latency_at(recall)?.clone())))
+                .collect(),
             speed_up_by_threads: variant.speed_up,
         });
         Self {
