@@ -1,7 +1,7 @@
 //! One ONNX Runtime session with one owner: runs padded batches and takes pooled rows out.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions, Session};
@@ -13,6 +13,10 @@ use crate::device::{Device, SessionPlan};
 use crate::error::ModelError;
 use crate::placement::REMEMBER;
 use crate::runtime::OnnxRuntime;
+
+/// True once the domain of our operators stands in the runtime's table of domains. That table is one for the process and has no lock: the
+/// first session that adds to it has to open alone.
+static DOMAIN_IS_KNOWN: RwLock<bool> = RwLock::new(false);
 
 /// Opens an `.onnx` file on the CPU with `n_threads` of intra-op parallelism (1: the caller's thread does the work).
 pub(crate) fn open_session(
@@ -36,7 +40,7 @@ pub(crate) fn open_planned(
     plan: &SessionPlan,
     blocks: Option<&Arc<PackedBlocks>>,
 ) -> Result<Session, ModelError> {
-    let opened = || -> ort::Result<Session> {
+    let open = || -> ort::Result<Session> {
         let mut builder = Session::builder(runtime.environment())?;
         if let Some(blocks) = blocks {
             builder = builder.with_operators(blocks.operators()?)?;
@@ -52,7 +56,17 @@ pub(crate) fn open_planned(
             .with_intra_op_spinning(false)?
             .commit_from_file(path)
     };
-    opened().map_err(|source| match plan.device {
+    let is_known = DOMAIN_IS_KNOWN.read().unwrap_or_else(PoisonError::into_inner);
+    let opened = if blocks.is_none() || *is_known {
+        open()
+    } else {
+        drop(is_known);
+        let mut is_known = DOMAIN_IS_KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+        let opened = open();
+        *is_known |= opened.is_ok();
+        opened
+    };
+    opened.map_err(|source| match plan.device {
         Device::Auto | Device::Cpu if blocks.is_none() => ModelError::Open { path: path.to_owned(), source },
         device => {
             ModelError::Device { device, reason: format!("it cannot open {}: {source}", path.display()) }

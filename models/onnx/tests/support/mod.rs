@@ -5,9 +5,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use protext_core::Modality;
-use protext_onnx::{EncoderSpec, OnnxEncoder, OnnxRuntime, SessionPlan, TokenPooling, Tokenization};
+use protext_onnx::{
+    Device, DeviceChoice, EncoderSpec, OnnxEncoder, OnnxRuntime, Precision, SessionPlan, TokenPooling,
+    Tokenization,
+};
 use protext_registry::convert::{ConvertRequest, Dialect, GraphOptions, convert};
-use protext_registry::{Cache, runtime};
+use protext_registry::{Cache, ReadyModel, Registry, runtime};
 
 /// The runtime of the cache; without it a test says loudly that it did not run.
 pub fn runtime_or_say(test: &str) -> Option<OnnxRuntime> {
@@ -65,6 +68,64 @@ pub fn tiny_spec_in(
 
 pub fn open(runtime: &OnnxRuntime, spec: EncoderSpec) -> OnnxEncoder {
     OnnxEncoder::open(runtime, spec, SessionPlan::default()).unwrap()
+}
+
+/// A model that was pulled; without it a test says loudly that it did not run.
+pub fn ready_or_say(id: &str) -> Option<ReadyModel> {
+    let ready =
+        Cache::from_environment().ok().and_then(|cache| Registry::open(cache, None).ok()?.ready(id).ok());
+    if ready.is_none() {
+        let _ = writeln!(std::io::stderr(), "NOT RUN: {id}: type `protext models pull {id}`");
+    }
+    ready
+}
+
+fn real_spec(ready: &ReadyModel, modality: Modality) -> EncoderSpec {
+    let manifest = &ready.manifest;
+    let tokenization = match &ready.files.tokenizer {
+        Some(path) => Tokenization::TokenizerFile {
+            path: path.clone(),
+            sha256: String::new(),
+            pad_token: manifest.pad_token,
+        },
+        None => Tokenization::Esm,
+    };
+    let is_protein = modality == Modality::Protein;
+    EncoderSpec {
+        id: manifest.id.clone(),
+        modality,
+        onnx: ready.onnx.clone(),
+        reference: None,
+        weights_sha256: ready.files.weights_sha256.clone(),
+        dim: manifest.dim,
+        window: manifest.window,
+        overlap: manifest.overlap,
+        tokenization,
+        pooling: if is_protein { TokenPooling::MeanOfResidues } else { TokenPooling::MeanOfTokens },
+        normalize: manifest.normalize,
+        statistics_layers: manifest.statistics_layers.clone(),
+    }
+}
+
+/// Opens a model on the CPU provider; in bfloat16 where `blocks`, said loudly if this processor cannot.
+pub fn open_real(
+    runtime: &OnnxRuntime,
+    ready: &ReadyModel,
+    modality: Modality,
+    blocks: bool,
+) -> Option<OnnxEncoder> {
+    let mut spec = real_spec(ready, modality);
+    if !blocks {
+        return Some(open(runtime, spec));
+    }
+    let choice = DeviceChoice { device: Device::Cpu, precision: Some(Precision::Bf16) };
+    let Ok(plan) = SessionPlan::on(choice) else {
+        let _ = writeln!(std::io::stderr(), "NOT RUN: {} in bfloat16: this processor has none", spec.id);
+        return None;
+    };
+    let registry = Registry::open(Cache::from_environment().unwrap(), None).unwrap();
+    spec.reference = Some(std::mem::replace(&mut spec.onnx, registry.graph(ready, Dialect::Blocks).unwrap()));
+    Some(OnnxEncoder::open(runtime, spec, plan).unwrap())
 }
 
 pub fn cosine(a: &[f32], b: &[f32]) -> f64 {

@@ -138,10 +138,11 @@ struct Data<'a> {
     validation: [Tensor; 2],
 }
 
-/// Pairs to train on, their proteins whitened; their texts are made anew for each batch.
+/// Pairs to train on, their rows whitened; their texts are made anew of their sentences for each batch.
 struct Part<'a> {
     pairs: &'a Pairs,
     proteins: Tensor,
+    sentences: Array2<f32>,
 }
 
 impl<'a> Data<'a> {
@@ -156,7 +157,9 @@ impl<'a> Data<'a> {
         ];
         let part = |pairs: &'a Pairs| {
             let proteins = as_tensor(whitenings[0].rotate(&pairs.proteins.view()), &device)?;
-            Ok::<_, TrainError>(Part { pairs, proteins })
+            // Whitening is affine, so the mean of whitened sentences is the whitened mean.
+            let sentences = whitenings[1].rotate(&pairs.sentences.view());
+            Ok::<_, TrainError>(Part { pairs, proteins, sentences })
         };
         let validation = [
             as_tensor(whitenings[0].rotate(&validation.proteins.view()), &device)?,
@@ -311,8 +314,8 @@ impl<'a> Run<'a> {
         let rows = Tensor::new(batch, part.proteins.device())?;
         let texts = batch.iter().map(|&row| part.pairs.texts[row as usize].as_slice());
         let texts = drop_sentences(texts, self.settings.sentence_dropout, rng);
-        let texts = mean_rows(&part.pairs.sentences, texts.iter().map(Vec::as_slice));
-        let texts = as_tensor(self.data.whitenings[1].rotate(&texts.view()), rows.device())?;
+        let texts = mean_rows(&part.sentences, texts.iter().map(Vec::as_slice));
+        let texts = as_tensor(texts, rows.device())?;
         let mut project = |tower: &Tower, inputs: &Tensor| {
             let input = add_noise(inputs, self.settings.noise, rng)?;
             tower.forward(&input, Some((self.settings.dropout, &mut *rng)))
