@@ -121,9 +121,9 @@ struct ShippedTowers {
 }
 
 const SHIPPED_TOWERS: &[ShippedTowers] = &[ShippedTowers {
-    card: include_str!("../../../heads/protext-joint-2/card.toml"),
-    protein: include_bytes!("../../../heads/protext-joint-2/protein.onnx"),
-    text: include_bytes!("../../../heads/protext-joint-2/text.onnx"),
+    card: include_str!("../../../heads/protext-joint-3/card.toml"),
+    protein: include_bytes!("../../../heads/protext-joint-3/protein.onnx"),
+    text: include_bytes!("../../../heads/protext-joint-3/text.onnx"),
 }];
 
 /// The towers that ship for an encoder of proteins or of texts, unpacked; `None` if there are none.

@@ -17,11 +17,11 @@ struct ShippedPredictor {
 
 const SHIPPED: &[ShippedPredictor] = &[
     ShippedPredictor {
-        card: include_str!("../../../heads/protext-ppi-1/card.toml"),
+        card: include_str!("../../../heads/protext-ppi-2/card.toml"),
         files: &[
-            ("head.onnx", include_bytes!("../../../heads/protext-ppi-1/head.onnx")),
-            ("pair.onnx", include_bytes!("../../../heads/protext-ppi-1/pair.onnx")),
-            ("training.bin", include_bytes!("../../../heads/protext-ppi-1/training.bin")),
+            ("head.onnx", include_bytes!("../../../heads/protext-ppi-2/head.onnx")),
+            ("pair.onnx", include_bytes!("../../../heads/protext-ppi-2/pair.onnx")),
+            ("training.bin", include_bytes!("../../../heads/protext-ppi-2/training.bin")),
         ],
     },
     ShippedPredictor {
