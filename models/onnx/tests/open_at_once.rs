@@ -1,4 +1,5 @@
 //! Encoders in bfloat16 that open at the same moment, in a process in which none was open before.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
