@@ -63,7 +63,7 @@ check-cuda: export CUDA_HOME := $(CURDIR)/$(CUDA)/nvidia/cu13
 check-cuda: export CUDA_PATH := $(CURDIR)/$(CUDA)/nvidia/cu13
 check-cuda: export NVCC := $(CURDIR)/$(CUDA)/nvidia/cu13/bin/nvcc
 check-cuda: $(CUDA)
-	PATH=$$CUDA_HOME/bin:$$PATH LIBRARY_PATH=$$CUDA_HOME/lib cargo check -p protext-cli --features cuda --release --locked
+	PATH=$$CUDA_HOME/bin:$$PATH LIBRARY_PATH=$$CUDA_HOME/lib cargo check -p protext-train --features cuda --locked
 
 bench: build models $(PEERS)
 	PYTHONPATH=$(PEERS) python3 docs/results/speed.py $(PROTEXT) $(or $(wildcard $(SHARED)/proteins/human_swissprot.tsv.gz),services/cli/demo/proteins.fasta)

@@ -1,30 +1,32 @@
 #!/usr/bin/env bash
 # Trains one pair of towers for each change of the recipe and writes their validation figures to ablations.tsv beside this
-# file. Usage: docs/results/ablations.sh PROTEXT SHARED_DATA FUNCTION_PAIRS OWN_FUNCTIONS
+# file. Usage: [PAIRS=none] docs/results/ablations.sh PROTEXT SHARED_DATA FUNCTION_PAIRS OWN_FUNCTIONS
+# PAIRS=none keeps to the summaries: a third of the proteins to embed, and half of the steps.
 set -euo pipefail
 protext=$1 shared=$2 function_pairs=$3 own_functions=$4
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 here=$(cd "$(dirname "$0")" && pwd)
 
-# Name, which further pairs, and the flag that is changed.
+# Name, which further pairs, and the flag that is changed. All but the first four rows are compared with the second.
 variants() {
     cat <<'LIST'
 the recipe, one member|functions
-no words|functions|--word-components 0
 no further pairs|none
 only further texts of the training proteins|own
 both kinds of further pairs|functions own
-batches of 2,048|functions|--batch-size 2048
-no hub correction|functions|--hub-neighbours 0
-all sentences kept|functions|--sentence-dropout 0
-no noise|functions|--noise 0
-half as much dropout|functions|--dropout 0.25
-shared space of 256|functions|--shared-dim 256
-2,048 hidden units|functions|--hidden-dim 2048
-two hidden blocks|functions|--n-hidden 2
-256 protein components|functions|--protein-components 256
-1,280 protein components|functions|--protein-components 1280
+no words|none|--word-components 0
+192 components of words|none|--word-components 192
+batches of 2,048|none|--batch-size 2048
+no hub correction|none|--hub-neighbours 0
+all sentences kept|none|--sentence-dropout 0
+no noise|none|--noise 0
+half as much dropout|none|--dropout 0.25
+shared space of 256|none|--shared-dim 256
+2,048 hidden units|none|--hidden-dim 2048
+two hidden blocks|none|--n-hidden 2
+256 protein components|none|--protein-components 256
+1,280 protein components|none|--protein-components 1280
 LIST
 }
 
@@ -36,6 +38,7 @@ flags() {
     for name in "${!flag[@]}"; do echo "$name ${flag[$name]}"; done
 }
 
+# One run a core: runs that share cores wait for one another.
 train() {
     local name pairs change extra=() out
     IFS='|' read -r name pairs change <<<"$1"
@@ -44,7 +47,7 @@ train() {
     for seed in 1 2; do
         out="$work/${name//[^a-z0-9]/_}-$seed"
         # shellcheck disable=SC2046,SC2086 # flags are several words
-        "$protext" train projection --data "$shared/text/protein_text.tsv.gz" "${extra[@]}" \
+        taskset --cpu-list "$CORE" "$protext" train projection --data "$shared/text/protein_text.tsv.gz" "${extra[@]}" \
             --hold-out "$shared/proteins/human_swissprot.tsv.gz" --hold-out "$shared/proteins/yeast_swissprot.tsv.gz" \
             -o "$out" $(flags $change) --seed "$seed" >/dev/null
         awk -v name="$name" -v seed="$seed" -F ' = ' '
@@ -58,7 +61,7 @@ train() {
 }
 export -f flags train
 export protext shared function_pairs own_functions work
-variants | tr '\n' '\0' | xargs -0 -P "$(nproc)" -I {} bash -c 'train "$1"' _ {}
+variants | awk -F '|' -v pairs="${PAIRS:-}" 'pairs == "" || $2 == pairs' | tr '\n' '\0' | xargs -0 -P "$(nproc)" --process-slot-var=CORE -I {} bash -c 'train "$1"' _ {}
 {
     printf 'change\tseed\trecall@10 protein to text\trecall@10 text to protein\tMRR protein to text\tMRR text to protein\n'
     cat "$work"/*.tsv
