@@ -154,6 +154,7 @@ gene-heads: build
 	$(PROTEXT) train head --task perturbation --data $(PERTURBATION)/norman_crispra_k562_gi.tsv.gz -o models/heads/protext-norman
 
 # What each part of the recipe is worth, on validation pairs.
+# PAIRS=none keeps to the summaries: half an hour on two cores where rows are kept.
 ablations: build models .bench/function_pairs.tsv.gz .bench/own_functions.tsv.gz
 	docs/results/ablations.sh $(PROTEXT) $(SHARED) .bench/function_pairs.tsv.gz .bench/own_functions.tsv.gz
 
