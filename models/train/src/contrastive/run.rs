@@ -83,8 +83,8 @@ pub fn train(
     Ok(Trained { protein, text, epochs })
 }
 
-/// Freed memory stays with the process from here on: each step takes and frees half a gigabyte, and a sixth of its time would go to the
-/// kernel, which clears every page that it hands out anew.
+/// Freed memory stays with the process from here on: each step takes and frees matrices of up to `batch_size` squared, and a sixth of
+/// its time would go to the kernel, which clears every page that it hands out anew.
 fn keep_freed_pages() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: the three settings may be changed at any time; they say where memory comes from and when it goes.
