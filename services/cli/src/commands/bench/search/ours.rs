@@ -8,8 +8,8 @@ use std::time::Instant;
 use anyhow::Context as _;
 use protext_core::JointVector;
 use protext_index::{
-    Collection, CollectionBuilder, HnswIndex, HnswParams, IndexKind, Precision, Record, SearchParams,
-    VectorIndex,
+    Collection, CollectionBuilder, HnswIndex, HnswParams, IndexKind, Neighbour, Precision, Record,
+    SearchParams, VectorIndex,
 };
 use serde::Serialize;
 
@@ -84,14 +84,33 @@ impl Ours {
         &self.queries[..n.min(self.queries.len())]
     }
 
-    fn search(&self, request: &Request) -> anyhow::Result<Searched> {
+    /// Hits of all queries, and queries answered in a second of `clock`.
+    fn all_at_once(
+        &self,
+        request: &Request,
+        n_threads: usize,
+        clock: impl Fn() -> f64,
+    ) -> anyhow::Result<(Vec<Vec<Neighbour>>, f64)> {
         let (queries, params) = (self.queries(request), Self::params(request));
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
-        let started_s = processor_s();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build()?;
+        let started_s = clock();
         let hits = pool.install(|| self.index.search_batch(queries, &params))?;
-        let queries_per_s = queries.len() as f64 / (processor_s() - started_s);
+        Ok((hits, queries.len() as f64 / (clock() - started_s)))
+    }
+
+    /// One thread, by the time of the processor.
+    fn search(&self, request: &Request) -> anyhow::Result<Searched> {
+        let (hits, queries_per_s) = self.all_at_once(request, 1, processor_s)?;
         let found: Vec<Vec<u32>> = hits.iter().map(|hits| hits.iter().map(|hit| hit.row).collect()).collect();
         Ok(Searched { recall: recall(&self.truth, &found), queries_per_s })
+    }
+
+    /// As many threads as asked for, by the clock on the wall.
+    fn batch(&self, request: &Request) -> anyhow::Result<Batch> {
+        let started = Instant::now();
+        let (_, queries_per_s) =
+            self.all_at_once(request, request.threads, || started.elapsed().as_secs_f64())?;
+        Ok(Batch { queries_per_s })
     }
 
     fn single(&self, request: &Request) -> anyhow::Result<Single> {
@@ -105,14 +124,6 @@ impl Ours {
         times_us.sort_by(f64::total_cmp);
         let at = |share: f64| times_us[((times_us.len() as f64 * share) as usize).min(times_us.len() - 1)];
         Ok(Single { p50_us: at(0.5), p99_us: at(0.99) })
-    }
-
-    fn batch(&self, request: &Request) -> anyhow::Result<Batch> {
-        let (queries, params) = (self.queries(request), Self::params(request));
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(request.threads).build()?;
-        let started = Instant::now();
-        pool.install(|| self.index.search_batch(queries, &params))?;
-        Ok(Batch { queries_per_s: queries.len() as f64 / started.elapsed().as_secs_f64() })
     }
 }
 
