@@ -143,7 +143,8 @@ PERTURBATION := $(SHARED)/perturbation
 genes: build .bench/gene_texts.parquet
 	$(PROTEXT) train genes --table $(GENES)/human_genes.tsv.gz --aliases $(GENES)/human_gene_alias.tsv.gz \
 		--go $(SHARED)/text/go_terms.tsv.gz --text-rows .bench/gene_texts.parquet \
-		--proteins $(SHARED)/proteins/human_swissprot.tsv.gz -o models/heads/human-genes/genes.parquet
+		--proteins $(SHARED)/proteins/human_swissprot.tsv.gz --responses $(PERTURBATION)/replogle_{k562,rpe1}_up1000.tsv.gz \
+		-o models/heads/human-genes/genes.parquet
 
 # Heads read the table beside them, so `make genes` and a build come first where the table changed.
 gene-heads: build

@@ -4,12 +4,14 @@
 //! which a symbol means a gene, and [`SparseRows`] are the rows that heads are trained on. Called by everything that is
 //! asked about a gene: perturbation, gene tasks, cells.
 
+mod byte_vector;
 mod error;
 mod resolve;
 mod rows;
 mod table;
 mod table_file;
 
+pub use byte_vector::ByteVector;
 pub use error::{Candidate, GeneError, GeneTableError};
 pub use resolve::{Resolved, ResolvedBy};
 pub use rows::SparseRows;

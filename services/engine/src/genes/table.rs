@@ -3,11 +3,14 @@
 //! A row is the gene's GO terms (those above them by `is_a` included), weighted by how rare they are, scaled to unit norm,
 //! and how many there are;
 //! then its text vector, centred over all genes, cut to its leading principal components and scaled to unit norm; then the
-//! vector of its proteins, likewise. So a head can weigh the three against each other. Source of the weights: inverse document frequency, Sparck Jones 1972.
+//! vector of its proteins and that of its responses, likewise: which knock-downs of other genes raise it, which also says
+//! whether it is expressed. So a head can weigh the four against each other. Source of the weights: inverse document
+//! frequency, Sparck Jones 1972.
 
 use protext_core::{Fingerprint, Space};
 use serde::{Deserialize, Serialize};
 
+use super::byte_vector::ByteVector;
 use super::resolve::Names;
 use super::rows::SparseRows;
 
@@ -28,14 +31,12 @@ pub struct Gene {
     pub aliases: Vec<String>,
     /// Its GO terms and those above them: places in [`GeneTableOrigin::terms`], rising.
     pub terms: Vec<u16>,
-    /// Its text vector in eighths of a byte: `text[i] * text_scale` is component `i`; the norm is 1.
-    pub text: Vec<i8>,
-    /// Length of one step of [`Gene::text`].
-    pub text_scale: f32,
-    /// The vector of its proteins, as [`Gene::text`]; zeros where none is known.
-    pub protein: Vec<i8>,
-    /// Length of one step of [`Gene::protein`].
-    pub protein_scale: f32,
+    /// The vector of its text.
+    pub text: ByteVector,
+    /// The vector of its proteins; zeros where none is known.
+    pub protein: ByteVector,
+    /// The vector of the knock-downs that raise it; genes that none raises share one.
+    pub response: ByteVector,
 }
 
 /// What a table was made of; kept in the file.
@@ -61,6 +62,9 @@ pub struct GeneTableOrigin {
     /// Components kept of a protein row; 0 without any.
     #[serde(default)]
     pub protein_dim: usize,
+    /// Components kept of a response row; 0 without any.
+    #[serde(default)]
+    pub response_dim: usize,
     /// sha256 of each file it was made of, by name.
     pub sources: std::collections::BTreeMap<String, String>,
 }
@@ -112,7 +116,7 @@ impl GeneTable {
         &self.rows
     }
 
-    /// Columns of a row that hold GO terms; how many there are, the text vector and the protein vector follow.
+    /// Columns of a row that hold GO terms; how many there are, and the vectors of text, protein and responses follow.
     #[must_use]
     pub fn n_term_columns(&self) -> usize {
         self.origin.terms.len()
@@ -121,15 +125,15 @@ impl GeneTable {
     /// The text vector of a gene, `[text_dim]`, of unit norm.
     #[must_use]
     pub fn text_vector(&self, gene: usize) -> Vec<f32> {
-        let Gene { text, text_scale, .. } = &self.genes[gene];
-        text.iter().map(|&value| f32::from(value) * text_scale).collect()
+        self.genes[gene].text.components().collect()
     }
 
-    /// Factors that weigh GO terms, text and protein in every row.
+    /// Factors that weigh GO terms, text, protein and responses in every row.
     #[must_use]
-    pub fn block_scale(&self, [terms, text, protein]: [f32; 3]) -> Vec<f32> {
-        let widths = [self.n_term_columns() + 1, self.origin.text_dim, self.origin.protein_dim];
-        let blocks = widths.into_iter().zip([terms, text, protein]);
+    pub fn block_scale(&self, weights: [f32; 4]) -> Vec<f32> {
+        let GeneTableOrigin { text_dim, protein_dim, response_dim, .. } = self.origin;
+        let widths = [self.n_term_columns() + 1, text_dim, protein_dim, response_dim];
+        let blocks = widths.into_iter().zip(weights);
         blocks.flat_map(|(width, weight)| std::iter::repeat_n(weight, width)).collect()
     }
 }
@@ -140,17 +144,18 @@ fn rows(genes: &[Gene], origin: &GeneTableOrigin) -> SparseRows {
     genes.iter().flat_map(|gene| &gene.terms).for_each(|&term| counts[term as usize] += 1);
     let rarity: Vec<f32> =
         counts.iter().map(|&count| (genes.len() as f32 / count.max(1) as f32).ln()).collect();
-    let mut rows = SparseRows::new(n_terms + 1 + origin.text_dim + origin.protein_dim);
+    let dense = origin.text_dim + origin.protein_dim + origin.response_dim;
+    let mut rows = SparseRows::new(n_terms + 1 + dense);
     let numbers = standardised(genes.iter().map(|gene| (gene.terms.len() as f32).ln_1p()).collect());
     for (gene, number) in genes.iter().zip(numbers) {
         let weights = gene.terms.iter().map(|&term| rarity[term as usize]);
         let norm = weights.clone().map(|weight| weight * weight).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
         let terms = gene.terms.iter().zip(weights).map(|(&term, weight)| (u32::from(term), weight / norm));
         let first = u32::try_from(n_terms).expect("terms are counted in 16 bits");
-        let text = gene.text.iter().map(|&value| f32::from(value) * gene.text_scale);
-        let protein = gene.protein.iter().map(|&value| f32::from(value) * gene.protein_scale);
         let number = std::iter::once(number * NUMBER_SCALE);
-        rows.push(terms.chain((first..).zip(number.chain(text).chain(protein))));
+        let vectors =
+            [&gene.text, &gene.protein, &gene.response].into_iter().flat_map(ByteVector::components);
+        rows.push(terms.chain((first..).zip(number.chain(vectors))));
     }
     rows
 }
@@ -174,10 +179,9 @@ pub(crate) mod tests {
             name: format!("gene {symbol}"),
             aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
             terms: terms.to_vec(),
-            text: text.to_vec(),
-            text_scale: 0.01,
-            protein: vec![50],
-            protein_scale: 0.02,
+            text: ByteVector { values: text.to_vec(), step: 0.01 },
+            protein: ByteVector { values: vec![50], step: 0.02 },
+            response: ByteVector { values: vec![-25], step: 0.04 },
         };
         let genes = vec![
             gene("7157", "TP53", &["P53X", "LFS1"], &[0, 2], [100, 0]),
@@ -194,25 +198,26 @@ pub(crate) mod tests {
             text_variance: 1.0,
             protein_encoder: "p".to_owned(),
             protein_dim: 1,
+            response_dim: 1,
             sources: std::collections::BTreeMap::new(),
         };
         GeneTable::new(genes, origin, "0")
     }
 
     #[test]
-    fn rows_hold_terms_and_text_each_of_unit_norm() {
+    fn rows_hold_terms_and_vectors_each_of_unit_norm() {
         let table = table();
-        assert_eq!(table.space().dim, 7);
+        assert_eq!(table.space().dim, 8);
         let root = 0.5_f32.sqrt();
         for (row, expected) in [
-            (0, [root, 0.0, root, 1.0, 0.0, 1.0]),
-            (1, [0.0, 1.0, 0.0, 0.0, 1.0, 1.0]),
-            (2, [0.0, 0.0, 0.0, 0.6, 0.8, 1.0]),
+            (0, [root, 0.0, root, 1.0, 0.0, 1.0, -1.0]),
+            (1, [0.0, 1.0, 0.0, 0.0, 1.0, 1.0, -1.0]),
+            (2, [0.0, 0.0, 0.0, 0.6, 0.8, 1.0, -1.0]),
         ] {
             let found = table.rows().dense(row);
             let found = [&found[..3], &found[4..]].concat();
             assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
         }
-        assert_eq!(table.block_scale([1.0, 0.5, 0.2]), [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.2]);
+        assert_eq!(table.block_scale([1.0, 0.5, 0.2, 0.1]), [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.2, 0.1]);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;
 use arrow_array::{ArrayRef, BinaryArray, Float32Array, RecordBatch, StringArray};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{Field, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
@@ -16,12 +16,13 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use sha2::{Digest as _, Sha256};
 
+use super::byte_vector::ByteVector;
 use super::error::GeneTableError;
 use super::table::{Gene, GeneTable, GeneTableOrigin};
 
 const ORIGIN_KEY: &str = "protext.genes";
-const COLUMNS: [&str; 9] =
-    ["entrez_id", "symbol", "name", "aliases", "go_terms", "text", "text_scale", "protein", "protein_scale"];
+/// Columns of the vectors of a gene, in the order of [`vectors`]; beside each stands `<name>_scale`, the length of one step.
+const VECTORS: [&str; 3] = ["text", "protein", "response"];
 /// Between aliases; no symbol holds it.
 const SEPARATOR: char = '\u{1f}';
 
@@ -63,36 +64,31 @@ impl GeneTable {
 }
 
 fn encode(genes: &[Gene], origin: &GeneTableOrigin) -> Result<Vec<u8>, ParquetError> {
-    let types = [
-        DataType::Utf8,
-        DataType::Utf8,
-        DataType::Utf8,
-        DataType::Utf8,
-        DataType::Binary,
-        DataType::Binary,
-        DataType::Float32,
-        DataType::Binary,
-        DataType::Float32,
-    ];
-    let fields = COLUMNS.into_iter().zip(types).map(|(name, kind)| Field::new(name, kind, false));
-    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let strings = |of: &dyn Fn(&Gene) -> String| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(genes.iter().map(of)))
     };
     let bytes = |of: &dyn Fn(&Gene) -> Vec<u8>| -> ArrayRef {
         Arc::new(BinaryArray::from_iter_values(genes.iter().map(of)))
     };
-    let columns: Vec<ArrayRef> = vec![
-        strings(&|gene| gene.entrez_id.clone()),
-        strings(&|gene| gene.symbol.clone()),
-        strings(&|gene| gene.name.clone()),
-        strings(&|gene| gene.aliases.join(&SEPARATOR.to_string())),
-        bytes(&|gene| gene.terms.iter().flat_map(|term| term.to_le_bytes()).collect()),
-        bytes(&|gene| gene.text.iter().map(|value| value.cast_unsigned()).collect()),
-        Arc::new(Float32Array::from_iter_values(genes.iter().map(|gene| gene.text_scale))),
-        bytes(&|gene| gene.protein.iter().map(|value| value.cast_unsigned()).collect()),
-        Arc::new(Float32Array::from_iter_values(genes.iter().map(|gene| gene.protein_scale))),
+    let mut columns: Vec<(String, ArrayRef)> = vec![
+        ("entrez_id".to_owned(), strings(&|gene| gene.entrez_id.clone())),
+        ("symbol".to_owned(), strings(&|gene| gene.symbol.clone())),
+        ("name".to_owned(), strings(&|gene| gene.name.clone())),
+        ("aliases".to_owned(), strings(&|gene| gene.aliases.join(&SEPARATOR.to_string()))),
+        (
+            "go_terms".to_owned(),
+            bytes(&|gene| gene.terms.iter().flat_map(|term| term.to_le_bytes()).collect()),
+        ),
     ];
+    for (at, name) in VECTORS.into_iter().enumerate() {
+        let values =
+            bytes(&|gene| vectors(gene)[at].values.iter().map(|value| value.cast_unsigned()).collect());
+        let steps = Float32Array::from_iter_values(genes.iter().map(|gene| vectors(gene)[at].step));
+        columns.extend([(name.to_owned(), values), (format!("{name}_scale"), Arc::new(steps) as ArrayRef)]);
+    }
+    let field = |(name, column): &(String, ArrayRef)| Field::new(name, column.data_type().clone(), false);
+    let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
+    let columns = columns.into_iter().map(|(_, column)| column).collect();
     let origin = serde_json::to_string(origin).map_err(|error| ParquetError::General(error.to_string()))?;
     let level = ZstdLevel::try_new(19)?;
     let properties = WriterProperties::builder()
@@ -107,6 +103,11 @@ fn encode(genes: &[Gene], origin: &GeneTableOrigin) -> Result<Vec<u8>, ParquetEr
     Ok(file)
 }
 
+/// In the order of [`VECTORS`].
+fn vectors(gene: &Gene) -> [&ByteVector; 3] {
+    [&gene.text, &gene.protein, &gene.response]
+}
+
 /// `None` where a column is missing, of another type or width.
 fn decode(batch: &RecordBatch, origin: &GeneTableOrigin, genes: &mut Vec<Gene>) -> Option<()> {
     let column = |name: &str| batch.column_by_name(name);
@@ -114,17 +115,23 @@ fn decode(batch: &RecordBatch, origin: &GeneTableOrigin, genes: &mut Vec<Gene>) 
     let bytes = |name: &str| column(name)?.as_binary_opt::<i32>();
     let [ids, symbols, names, aliases] = ["entrez_id", "symbol", "name", "aliases"].map(strings);
     let (ids, symbols, names, aliases) = (ids?, symbols?, names?, aliases?);
-    let (terms, text, protein) = (bytes("go_terms")?, bytes("text")?, bytes("protein")?);
-    let numbers = |name: &str| column(name)?.as_primitive_opt::<Float32Type>();
-    let (text_scales, protein_scales) = (numbers("text_scale")?, numbers("protein_scale")?);
-    let signed = |bytes: &[u8]| bytes.iter().map(|byte| byte.cast_signed()).collect::<Vec<i8>>();
+    let terms = bytes("go_terms")?;
+    let [text, protein, response] = VECTORS.map(|name| {
+        let steps = column(&format!("{name}_scale"))?.as_primitive_opt::<Float32Type>()?;
+        Some((bytes(name)?, steps))
+    });
+    let (text, protein, response) = (text?, protein?, response?);
+    let dims = [origin.text_dim, origin.protein_dim, origin.response_dim];
     for row in 0..batch.num_rows() {
         let terms: Vec<u16> =
             terms.value(row).chunks_exact(2).map(|two| u16::from_le_bytes([two[0], two[1]])).collect();
-        let (text, protein) = (signed(text.value(row)), signed(protein.value(row)));
+        let [text, protein, response] = [text, protein, response].map(|(values, steps)| ByteVector {
+            values: values.value(row).iter().map(|byte| byte.cast_signed()).collect(),
+            step: steps.value(row),
+        });
         let is_rising = terms.windows(2).all(|two| two[0] < two[1]);
         let fits = terms.last().is_none_or(|last| usize::from(*last) < origin.terms.len());
-        if !is_rising || !fits || text.len() != origin.text_dim || protein.len() != origin.protein_dim {
+        if !is_rising || !fits || [text.dim(), protein.dim(), response.dim()] != dims {
             return None;
         }
         let aliases = aliases.value(row).split(SEPARATOR).filter(|alias| !alias.is_empty());
@@ -135,9 +142,8 @@ fn decode(batch: &RecordBatch, origin: &GeneTableOrigin, genes: &mut Vec<Gene>) 
             aliases: aliases.map(str::to_owned).collect(),
             terms,
             text,
-            text_scale: text_scales.value(row),
             protein,
-            protein_scale: protein_scales.value(row),
+            response,
         });
     }
     Some(())

@@ -30,8 +30,8 @@ pub struct HeadDetails {
     pub outputs: Vec<OutputDetails>,
     /// Symbols of the genes it was trained on.
     pub training: Vec<String>,
-    /// Weights of GO terms, text and protein where genes are compared.
-    pub weights: [f32; 3],
+    /// Weights of GO terms, text, protein and responses where genes are compared.
+    pub weights: [f32; 4],
     /// What a prediction is a change of, in words.
     pub unit: String,
 }

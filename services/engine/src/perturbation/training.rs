@@ -21,7 +21,7 @@ pub struct TrainingGenes {
 pub struct NearestGene {
     /// Its symbol.
     pub symbol: String,
-    /// Cosine of their rows, GO terms and text weighed as the head was trained.
+    /// Cosine of their rows, the parts weighed as the head was trained.
     pub similarity: f32,
     /// One less that cosine.
     pub distance: f32,
@@ -30,7 +30,7 @@ pub struct NearestGene {
 impl TrainingGenes {
     /// The genes of `symbols`; those that the table does not have are passed over.
     #[must_use]
-    pub fn new(table: &GeneTable, symbols: &[String], weights: [f32; 3]) -> Self {
+    pub fn new(table: &GeneTable, symbols: &[String], weights: [f32; 4]) -> Self {
         let places: Vec<usize> =
             symbols.iter().filter_map(|symbol| table.resolve(symbol).ok()).map(|found| found.gene).collect();
         let scale = table.block_scale(weights);

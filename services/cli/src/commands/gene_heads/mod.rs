@@ -4,6 +4,7 @@
 
 mod design;
 mod recipe;
+mod screens;
 mod validate;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +17,8 @@ use crate::wiring;
 
 pub(crate) use design::GeneRows;
 pub(crate) use recipe::{Blocks, PairRecipe, RankedRecipe, ScreenRecipe, normal_scores};
-pub(crate) use validate::{Folds, changes_by_gene, pairs_by_gene, screens_by_gene};
+pub(crate) use screens::{ScreenChoices, ScreenHead, screens_by_gene};
+pub(crate) use validate::{Folds, changes_by_gene, pairs_by_gene};
 
 /// The table of genes that is used.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -16,20 +16,22 @@ pub(crate) struct Blocks {
     pub(crate) text: f32,
     /// Of the proteins' vector.
     pub(crate) protein: f32,
+    /// Of the vector of responses: of which knock-downs raise the gene.
+    pub(crate) response: f32,
 }
 
 impl Blocks {
     /// In the order of a row.
-    pub(crate) fn weights(self) -> [f32; 3] {
-        [self.terms, self.text, self.protein]
+    pub(crate) fn weights(self) -> [f32; 4] {
+        [self.terms, self.text, self.protein, self.response]
     }
 
     /// GO terms, and text at a fifth of their variance.
-    pub(crate) const BOTH: Self = Self { terms: 1.0, text: 0.45, protein: 0.0 };
-    /// All three, alike.
-    pub(crate) const ALL: Self = Self { terms: 1.0, text: 1.0, protein: 1.0 };
+    pub(crate) const BOTH: Self = Self { terms: 1.0, text: 0.45, protein: 0.0, response: 0.0 };
+    /// GO terms, text and protein, alike.
+    pub(crate) const ALL: Self = Self { terms: 1.0, text: 1.0, protein: 1.0, response: 0.0 };
     /// The text vector alone, as in GenePert.
-    pub(crate) const TEXT: Self = Self { terms: 0.0, text: 1.0, protein: 0.0 };
+    pub(crate) const TEXT: Self = Self { terms: 0.0, text: 1.0, protein: 0.0, response: 0.0 };
 }
 
 /// Ranked responses.
@@ -56,27 +58,27 @@ impl RankedRecipe {
     }
 }
 
-/// One screen.
+/// One screen, of which ranks are learnt, spread as a normal distribution.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct ScreenRecipe {
     pub(crate) blocks: Blocks,
     pub(crate) settings: RidgeSettings,
-    /// Learn ranks, spread as a normal distribution, instead of scores.
-    pub(crate) normal: bool,
 }
 
 impl ScreenRecipe {
     pub(crate) const OURS: Self = Self {
-        blocks: Blocks { terms: 1.0, text: 0.55, protein: 0.3 },
-        settings: RidgeSettings { penalty: 25.0, max_rank: 64 },
-        normal: true,
+        blocks: Blocks { terms: 1.0, text: 0.55, protein: 0.5, response: 0.6 },
+        settings: RidgeSettings { penalty: 35.0, max_rank: 64 },
     };
     pub(crate) const TEXT: Self =
-        Self { blocks: Blocks::TEXT, settings: RidgeSettings { penalty: 8.0, max_rank: 64 }, normal: false };
+        Self { blocks: Blocks::TEXT, settings: RidgeSettings { penalty: 8.0, max_rank: 64 } };
+
+    /// What a screen may be learnt by: text alone, unless all parts order genes clearly better that were held out.
+    pub(crate) const CHOICES: [Self; 2] = [Self::TEXT, Self::OURS];
 
     /// Fits one column of scores.
     pub(crate) fn fit(&self, rows: &GeneRows, scores: &[f32]) -> Result<GeneHead, GeneHeadError> {
-        let targets = if self.normal { normal_scores(scores) } else { scores.to_vec() };
+        let targets = normal_scores(scores);
         let targets = Array2::from_shape_fn((targets.len(), 1), |(row, _)| targets[row]);
         fit_ridge(rows, &targets.view(), self.settings)
     }

@@ -1,12 +1,12 @@
 //! Cross-validation by gene: what is said of a gene comes from heads that have not seen it.
 
 use ndarray::{Array2, Axis};
-use protext_engine::eval::perturbation::{GenePairs, Screens};
+use protext_engine::eval::perturbation::GenePairs;
 use protext_engine::genes::GeneTable;
 use protext_engine::split::folds;
 
 use super::design::GeneRows;
-use super::recipe::{PairRecipe, RankedRecipe, ScreenRecipe};
+use super::recipe::{PairRecipe, RankedRecipe};
 
 /// Seed of the folds.
 const SEED: u64 = 0;
@@ -32,6 +32,11 @@ impl Folds {
     /// How many.
     pub(crate) fn n_folds(&self) -> usize {
         self.n_folds
+    }
+
+    /// The fold of a gene.
+    pub(super) fn of(&self, gene: usize) -> usize {
+        self.of_gene[gene]
     }
 
     /// Genes outside and inside of a fold.
@@ -70,28 +75,6 @@ pub(crate) fn changes_by_gene(
         }
     }
     Ok(Predictions { predicted, mean })
-}
-
-/// Scores of every gene in each screen, `[genes, screens]`; NaN where the screen does not have the gene.
-pub(crate) fn screens_by_gene(
-    rows: &GeneRows,
-    data: &Screens,
-    recipe: &ScreenRecipe,
-    folds: &Folds,
-) -> anyhow::Result<Array2<f32>> {
-    let mut predicted = Array2::from_elem(data.scores.dim(), f32::NAN);
-    for (screen, scores) in data.scores.columns().into_iter().enumerate() {
-        for fold in 0..folds.n_folds {
-            let (mut training, mut held_out) = folds.split(fold);
-            training.retain(|&gene| scores[gene].is_finite());
-            held_out.retain(|&gene| scores[gene].is_finite());
-            let targets: Vec<f32> = training.iter().map(|&gene| scores[gene]).collect();
-            let head = recipe.fit(&rows.select(&training), &targets)?;
-            let found = head.predict(&rows.select(&held_out));
-            held_out.iter().enumerate().for_each(|(at, &gene)| predicted[[gene, screen]] = found[[at, 0]]);
-        }
-    }
-    Ok(predicted)
 }
 
 /// Numbers of pairs of which one gene at least was not seen.

@@ -1,7 +1,7 @@
 //! `protext train genes`: the table of genes that heads of genes read.
 //!
 //! Each gene has the vector of a text as GenePT writes them (`protext texts genes`, then `protext embed`) and its GO terms
-//! with those above them.
+//! with those above them; the vectors of its proteins and of its responses may join them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use std::process::ExitCode;
 
 use ndarray::{Array2, Axis};
 use protext_core::{Fingerprint, Space};
-use protext_engine::genes::{Gene, GeneTable, GeneTableOrigin};
+use protext_engine::genes::{ByteVector, Gene, GeneTable, GeneTableOrigin};
 use protext_engine::output::{VectorMetadata, read_vectors};
 use protext_registry::cache::sha256_of;
 use protext_texts::gene_table::{Gene as GeneRow, GeneFile};
 use protext_texts::go::{GoId, Ontology};
 use protext_train::principal_components;
 
-use super::gene_proteins;
+use super::{gene_proteins, gene_responses};
 use crate::fault::UsageError;
 use crate::wiring::ModelArgs;
 
@@ -58,6 +58,13 @@ pub(crate) struct Args {
     protein_components: usize,
     #[command(flatten)]
     model: ModelArgs,
+    /// Ranked responses (pert, up_ranked) by which genes are told that answer to the same knock-downs; those that no
+    /// knock-down raises are told, too: most are not expressed.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    responses: Vec<PathBuf>,
+    /// Components kept of a response vector.
+    #[arg(long, default_value_t = 16)]
+    response_components: usize,
     /// Take genes without such a vector, too; all that is known of them is their GO terms.
     #[arg(long)]
     allow_missing: bool,
@@ -68,7 +75,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 192)]
     components: usize,
     /// Name of the table.
-    #[arg(long, default_value = "human-genes-1")]
+    #[arg(long, default_value = "human-genes-2")]
     id: String,
     /// Where the table goes.
     #[arg(short, long, value_name = "FILE")]
@@ -86,7 +93,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => Array2::zeros((rows.len(), 0)),
     };
     let terms = terms(&rows, &ontology);
-    let origin = GeneTableOrigin {
+    let mut origin = GeneTableOrigin {
         id: args.id.clone(),
         terms: terms.names.clone(),
         text_recipe: args.text_recipe.clone(),
@@ -96,15 +103,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         text_variance,
         protein_encoder: args.proteins.as_ref().map(|_| args.model.encoder.clone()).unwrap_or_default(),
         protein_dim: proteins.ncols(),
+        response_dim: 0,
         sources: sources(&args)?,
     };
-    let genes: Vec<Gene> = rows
+    let mut genes: Vec<Gene> = rows
         .iter()
         .zip(scores.rows().into_iter().zip(proteins.rows()))
         .zip(&terms.of_gene)
         .map(|((row, (vector, protein)), terms)| {
-            let (text, text_scale) = in_bytes(&vector.to_vec());
-            let (protein, protein_scale) = in_bytes(&protein.to_vec());
             let mut names: Vec<String> = aliases.get(&row.record.symbol).cloned().unwrap_or_default();
             names.extend(row.record.aliases.iter().cloned());
             names.sort_unstable();
@@ -116,13 +122,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
                 name: row.record.name.clone(),
                 aliases: names,
                 terms: terms.clone(),
-                text,
-                text_scale,
-                protein,
-                protein_scale,
+                text: ByteVector::new(&vector.to_vec()),
+                protein: ByteVector::new(&protein.to_vec()),
+                response: ByteVector::new(&[]),
             }
         })
         .collect();
+    if !args.responses.is_empty() {
+        let table = GeneTable::new(genes.clone(), origin.clone(), "");
+        let responses = gene_responses::vectors(&args.responses, &table, args.response_components)?;
+        origin.response_dim = responses.ncols();
+        for (gene, vector) in genes.iter_mut().zip(responses.rows()) {
+            gene.response = ByteVector::new(&vector.to_vec());
+        }
+    }
     GeneTable::write(&genes, &origin, &args.output)?;
     println!(
         "{}: {} genes, {} GO terms, text vectors of {} components that hold {:.1}% of the variance",
@@ -217,14 +230,6 @@ fn terms(genes: &[GeneRow], ontology: &Ontology) -> Terms {
     }
 }
 
-/// A vector of unit norm, a byte a component.
-fn in_bytes(vector: &[f32]) -> (Vec<i8>, f32) {
-    let norm = vector.iter().map(|value| value * value).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
-    let greatest = vector.iter().fold(0.0_f32, |most, value| most.max(value.abs())).max(f32::MIN_POSITIVE);
-    let bytes = vector.iter().map(|value| (value / greatest * 127.0).round() as i8).collect();
-    (bytes, greatest / norm / 127.0)
-}
-
 fn read_aliases(path: &Path) -> anyhow::Result<HashMap<String, Vec<String>>> {
     let mut aliases: HashMap<String, Vec<String>> = HashMap::new();
     for pair in protext_texts::gene_table::read_aliases(path)? {
@@ -235,6 +240,7 @@ fn read_aliases(path: &Path) -> anyhow::Result<HashMap<String, Vec<String>>> {
 
 fn sources(args: &Args) -> anyhow::Result<BTreeMap<String, String>> {
     let files = [Some(&args.table), args.aliases.as_ref(), Some(&args.go), args.proteins.as_ref()];
+    let files = files.into_iter().chain(args.responses.iter().map(Some));
     let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    files.into_iter().flatten().map(|path| Ok((name(path), sha256_of(path)?))).collect()
+    files.flatten().map(|path| Ok((name(path), sha256_of(path)?))).collect()
 }

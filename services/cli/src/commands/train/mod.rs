@@ -1,6 +1,7 @@
 //! `protext train`: fits heads and writes them as ONNX with a card. One file a kind of head.
 
 mod gene_proteins;
+mod gene_responses;
 mod genes;
 pub(crate) mod head;
 mod joint_card;

@@ -16,8 +16,8 @@ use protext_engine::genes::GeneTable;
 
 use super::{bar_plot, write_json, write_text};
 use crate::commands::gene_heads::{
-    Folds, GeneRows, GeneTableArgs, PairRecipe, RankedRecipe, ScreenRecipe, changes_by_gene, pairs_by_gene,
-    places, screens_by_gene,
+    Folds, GeneRows, GeneTableArgs, PairRecipe, RankedRecipe, ScreenChoices, ScreenRecipe, changes_by_gene,
+    pairs_by_gene, places, screens_by_gene,
 };
 use crate::commands::perturb::{self, HeadArgs};
 use crate::fault::UsageError;
@@ -113,10 +113,10 @@ fn cross_validated(
             ranked_found(data, &predicted.predicted, &text.predicted, &predicted.mean)
         }
         PerturbationData::Screens(data) => {
-            let [ours, text] = [ScreenRecipe::OURS, ScreenRecipe::TEXT];
-            let predicted = screens_by_gene(&rows(ours.blocks), data, &ours, &folds)?;
-            let text = screens_by_gene(&rows(text.blocks), data, &text, &folds)?;
-            screens_found(data, &predicted, &text)
+            let by = |recipes: &[ScreenRecipe]| {
+                screens_by_gene(&ScreenChoices::new(table, &places, recipes), data, &folds)
+            };
+            screens_found(data, &by(&ScreenRecipe::CHOICES)?, &by(&[ScreenRecipe::TEXT])?)
         }
         PerturbationData::Pairs(data) => {
             let [ours, text] = [PairRecipe::OURS, PairRecipe::TEXT];

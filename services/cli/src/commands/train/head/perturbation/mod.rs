@@ -22,11 +22,12 @@ use protext_engine::perturbation::{DETAILS_FILE, HeadDetails, OutputDetails, own
 use protext_registry::Cache;
 use protext_registry::cache::sha256_of;
 use protext_train::genes::{GeneHead, GenePairHead};
+use rayon::prelude::*;
 
 use super::{Args, output};
 use crate::commands::gene_heads::{
-    Blocks, Folds, GeneRows, PairRecipe, RankedRecipe, ScreenRecipe, changes_by_gene, normal_scores,
-    pairs_by_gene, places, screens_by_gene,
+    Blocks, Folds, GeneRows, PairRecipe, RankedRecipe, ScreenChoices, ScreenHead, ScreenRecipe,
+    changes_by_gene, normal_scores, pairs_by_gene, places, screens_by_gene,
 };
 use crate::fault::UsageError;
 use matrix::MatrixResponses;
@@ -175,13 +176,15 @@ impl Training<'_> {
 
     /// A head over all screens; each screen is learnt on the genes that it has.
     fn screens(&self, data: &Screens) -> anyhow::Result<Made> {
-        let [ours, text] = [ScreenRecipe::OURS, ScreenRecipe::TEXT];
-        let rows = self.rows(ours.blocks);
-        let validated = screens_by_gene(&rows, data, &ours, &self.folds)?;
+        let ours = ScreenRecipe::OURS;
+        let choices = ScreenChoices::new(self.table, &self.places, &ScreenRecipe::CHOICES);
+        let text = ScreenChoices::new(self.table, &self.places, &[ScreenRecipe::TEXT]);
+        let validated = screens_by_gene(&choices, data, &self.folds)?;
         let mut residuals = Array2::from_elem(data.scores.dim(), f32::NAN);
         let mut metrics = BTreeMap::new();
         for (screen, name) in data.screens.iter().enumerate() {
-            let measured = known(data, screen);
+            let measured: Vec<usize> =
+                (0..data.genes.len()).filter(|&gene| data.scores[[gene, screen]].is_finite()).collect();
             let targets =
                 normal_scores(&measured.iter().map(|&gene| data.scores[[gene, screen]]).collect::<Vec<_>>());
             let wide = |of: &dyn Fn(usize) -> f32| {
@@ -196,13 +199,19 @@ impl Training<'_> {
                 residuals[[gene, screen]] = validated[[gene, screen]] - target;
             }
         }
-        self.write_head(self.each_screen(data, &ours)?, ours.blocks, "head.onnx")?;
-        self.write_head(self.each_screen(data, &text)?, text.blocks, "text.onnx")?;
+        let by_text = self.write_screens(data, &choices, "head.onnx")?;
+        self.write_screens(data, &text, "text.onnx")?;
+        let by_text = if by_text.is_empty() { "none".to_owned() } else { by_text.join(", ") };
         Ok(Made {
             task: HeadTask::Perturbation,
             method: format!(
-                "ridge regression of normal scores of the ranks, penalty {}, on GO terms (weight 1) and text (weight {})",
-                ours.settings.penalty, ours.blocks.text
+                "ridge regression of normal scores of the ranks, penalty {}, on GO terms (weight 1), text ({}), protein ({}) \
+                 and responses ({}); screens that all this orders no better than text does in cross-validation ({by_text}) on text, penalty {}",
+                ours.settings.penalty,
+                ours.blocks.text,
+                ours.blocks.protein,
+                ours.blocks.response,
+                ScreenRecipe::TEXT.settings.penalty
             ),
             unit: "normal score of the gene's rank in the screen: 0 the middle, 1.64 the upper 5%",
             outputs: details(&data.screens, &Array1::zeros(data.screens.len()), &residuals),
@@ -214,23 +223,30 @@ impl Training<'_> {
         })
     }
 
-    fn each_screen(&self, data: &Screens, recipe: &ScreenRecipe) -> anyhow::Result<GeneHead> {
-        let rows = self.rows(recipe.blocks);
-        let mut joined: Option<GeneHead> = None;
-        for screen in 0..data.screens.len() {
-            let known = known(data, screen);
-            let scores: Vec<f32> = known.iter().map(|&gene| data.scores[[gene, screen]]).collect();
-            let head = recipe.fit(&rows.select(&known), &scores)?;
-            joined = Some(match joined {
-                None => head,
-                Some(before) => GeneHead {
-                    down: ndarray::concatenate![ndarray::Axis(1), before.down, head.down],
-                    up: None,
-                    mean: ndarray::concatenate![ndarray::Axis(0), before.mean, head.mean],
-                },
-            });
-        }
-        joined.ok_or_else(|| UsageError(format!("{}: no screen", self.args.data.display())).into())
+    /// One head over all screens; gives the names of those that were learnt from text alone.
+    fn write_screens(
+        &self,
+        data: &Screens,
+        choices: &ScreenChoices,
+        name: &str,
+    ) -> anyhow::Result<Vec<String>> {
+        let fitted = (0..data.screens.len()).into_par_iter().map(|screen| {
+            let ScreenHead { recipe, head, .. } =
+                choices.fit(&data.scores.column(screen), &self.folds, None)?;
+            Ok((recipe, head.on_unscaled(&self.table.block_scale(recipe.blocks.weights()))))
+        });
+        let fitted: Vec<(ScreenRecipe, GeneHead)> = fitted.collect::<anyhow::Result<_>>()?;
+        let down: Vec<_> = fitted.iter().map(|(_, head)| head.down.view()).collect();
+        let mean: Vec<_> = fitted.iter().map(|(_, head)| head.mean.view()).collect();
+        let joined = GeneHead {
+            down: ndarray::concatenate(ndarray::Axis(1), &down)?,
+            up: None,
+            mean: ndarray::concatenate(ndarray::Axis(0), &mean)?,
+        };
+        joined.write(&self.args.output.join(name))?;
+        let is_by_text =
+            |(_, (recipe, _)): &(&String, &(ScreenRecipe, GeneHead))| *recipe == ScreenRecipe::TEXT;
+        Ok(data.screens.iter().zip(&fitted).filter(is_by_text).map(|(name, _)| name.clone()).collect())
     }
 
     fn pairs(&self, data: &GenePairs) -> anyhow::Result<Made> {
@@ -329,11 +345,6 @@ fn data_card(path: &Path, source: String, n_rows: usize) -> anyhow::Result<CardD
         n_rows,
         sha256: sha256_of(path)?,
     })
-}
-
-/// Genes that a screen has.
-fn known(data: &Screens, screen: usize) -> Vec<usize> {
-    (0..data.genes.len()).filter(|&gene| data.scores[[gene, screen]].is_finite()).collect()
 }
 
 /// Name, mean, and the quantile of the absolute residuals of each output.
