@@ -2,9 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use crate::block::at_least;
+use crate::aligned::Aligned;
 use crate::rows::{LOG2_E, power_coarse, to_words};
-use crate::shape::Rotary;
+use crate::shape::{MAX_HEAD_DIM, Rotary};
 use crate::tile::{Product, SIDE, STEP, TILE, Tiles, left_place};
 
 /// Where a sequence's projections lie: rows of query, key and value one behind the other.
@@ -28,36 +28,49 @@ pub(crate) struct Mixed {
 #[derive(Default)]
 pub(crate) struct AttentionScratch {
     /// Tiles of `[tokens, depth]`.
-    queries: Vec<u16>,
+    queries: Aligned<u16>,
     /// Tiles of `[depth, tokens]`: step by step, 16 tokens each.
-    keys: Vec<u16>,
+    keys: Aligned<u16>,
     /// Tiles of `[tokens, depth]`: step by step, 16 columns each.
-    values: Vec<u16>,
-    /// 32 rows.
-    scores: Vec<f32>,
-    /// Tiles of 32 rows.
-    shares: Vec<u16>,
+    values: Aligned<u16>,
+    /// 32 rows of scores of two blocks of keys.
+    scores: [Aligned<f32>; 2],
+    /// Tiles of 32 rows, of as many blocks.
+    shares: [Aligned<u16>; 2],
     /// `[32, depth]`.
-    mixed: Vec<f32>,
-    /// The same of further keys.
-    further: Vec<f32>,
+    mixed: Aligned<f32>,
 }
 
-/// Keys that a block of queries sees at a time: their scores stay in the first cache.
-const KEYS_TOGETHER: usize = 256;
+/// Keys that a block of queries sees at a time: scores of two blocks of them and their shares stay in the first cache.
+const KEYS_TOGETHER: usize = 64;
 /// From row to row of scores: 16 more, so that rows do not fall upon each other in the cache.
 const SCORES_STRIDE: usize = KEYS_TOGETHER + 16;
+/// Most that a score may be, in powers of two, for the softmax to do without the greatest of its row: powers and their sums are then
+/// far from both ends of what 32 bits hold.
+const SAFE_SCORE: f32 = 100.0;
 
-/// Softmax of one row, which goes on key by key: what is greatest so far, and the sum of powers relative to that.
+/// One head of one sequence.
 #[derive(Clone, Copy)]
-struct Softmax {
-    greatest: f32,
-    sum: f32,
+struct Head {
+    n_tokens: usize,
+    /// `n_tokens` rounded up to 32.
+    padded: usize,
+    head_dim: usize,
+    /// `head_dim` rounded up to 32.
+    depth: usize,
 }
 
-impl Default for Softmax {
-    fn default() -> Self {
-        Self { greatest: f32::NEG_INFINITY, sum: 0.0 }
+impl Head {
+    /// Blocks of keys.
+    fn n_blocks(&self) -> usize {
+        self.padded.div_ceil(KEYS_TOGETHER)
+    }
+
+    /// First key of a block, keys that are there, and steps of keys with padding.
+    fn block(&self, block: usize) -> (usize, usize, usize) {
+        let start = block * KEYS_TOGETHER;
+        let n_steps = (self.padded - start).min(KEYS_TOGETHER) / STEP;
+        (start, (self.n_tokens - start).min(KEYS_TOGETHER), n_steps)
     }
 }
 
@@ -76,76 +89,29 @@ pub(crate) unsafe fn attend(
     let &Projected { rows, n_tokens, n_heads, head_dim } = projected;
     let dim = n_heads * head_dim;
     let (padded, depth) = (n_tokens.next_multiple_of(SIDE), head_dim.next_multiple_of(STEP));
+    let head = Head { n_tokens, padded, head_dim, depth };
     scratch.make_room(padded, depth);
     assert!(rows.len() >= n_tokens * 3 * dim, "rows are those of the sequence");
-    for head in 0..n_heads {
+    for number in 0..n_heads {
         // SAFETY: the room is made, and the rows are as many as they must be.
-        unsafe { scratch.arrange(rows.as_ptr().add(head * head_dim), projected, rotary) };
+        let greatest = unsafe { scratch.arrange(rows.as_ptr().add(number * head_dim), projected, rotary) };
         for first in (0..padded).step_by(SIDE) {
             let n_rows = SIDE.min(n_tokens - first);
-            let mut softmax = [Softmax::default(); SIDE];
-            for start in (0..padded).step_by(KEYS_TOGETHER) {
-                let (n_keys, end) =
-                    (KEYS_TOGETHER.min(n_tokens - start), (start + KEYS_TOGETHER).min(padded));
-                let n_steps = (end - start) / STEP;
-                // SAFETY: likewise; a block of queries has 32 rows of room.
-                unsafe {
-                    for column in (start..end).step_by(SIDE) {
-                        tiles.multiply(&Product {
-                            left: scratch.queries.as_ptr().add(first * depth),
-                            right: scratch.keys.as_ptr().add(column * STEP),
-                            right_step: padded / 16 * TILE * 2,
-                            n_steps: depth / STEP,
-                            sums: scratch.scores.as_mut_ptr().add(column - start),
-                            sums_stride: SCORES_STRIDE * 4,
-                        });
-                    }
-                    let mut factors = [0.0; SIDE];
-                    for (row, factor) in factors.iter_mut().enumerate().take(n_rows) {
-                        let scores = scratch.scores.as_ptr().add(row * SCORES_STRIDE);
-                        let shares = scratch.shares.as_mut_ptr().add(left_place(row, 0, n_steps));
-                        *factor = share(scores, n_keys, shares, &mut softmax[row]);
-                    }
-                    let sums = if start == 0 { &mut scratch.mixed } else { &mut scratch.further };
-                    for column in (0..head_dim).step_by(SIDE) {
-                        let product = Product {
-                            left: scratch.shares.as_ptr(),
-                            right: scratch.values.as_ptr().add(start * depth + column * STEP),
-                            right_step: depth / 16 * TILE * 2,
-                            n_steps,
-                            sums: sums.as_mut_ptr().add(column),
-                            sums_stride: depth * 4,
-                        };
-                        match head_dim - column {
-                            ..=16 => tiles.multiply_narrow(&product),
-                            _ => tiles.multiply(&product),
-                        }
-                    }
-                    if start > 0 {
-                        for (row, factor) in factors.iter().enumerate().take(n_rows) {
-                            let (sum, more) = (
-                                scratch.mixed.as_mut_ptr().add(row * depth),
-                                scratch.further.as_ptr().add(row * depth),
-                            );
-                            for at in (0..head_dim).step_by(16) {
-                                let before = _mm512_loadu_ps(sum.add(at));
-                                let more = _mm512_loadu_ps(more.add(at));
-                                let both = _mm512_fmadd_ps(before, _mm512_set1_ps(*factor), more);
-                                _mm512_storeu_ps(sum.add(at), both);
-                            }
-                        }
-                    }
-                }
-            }
-            // SAFETY: likewise.
+            // SAFETY: likewise; a block of queries has 32 rows of room.
             unsafe {
-                for (row, softmax) in softmax.iter().enumerate().take(n_rows) {
-                    let factor = softmax.sum.recip();
+                let sums = if greatest <= SAFE_SCORE {
+                    scratch.mix::<false>(tiles, &head, first, &[0.0; SIDE])
+                } else {
+                    let greatest = scratch.greatest_of_rows(tiles, &head, first);
+                    scratch.mix::<true>(tiles, &head, first, &greatest)
+                };
+                for (row, sum) in sums.iter().enumerate().take(n_rows) {
+                    let factor = _mm512_reduce_add_ps(*sum).recip();
                     let from = scratch.mixed.as_ptr().add(row * depth);
                     for at in (0..head_dim).step_by(8) {
                         let eight = _mm256_mul_ps(_mm256_loadu_ps(from.add(at)), _mm256_set1_ps(factor));
                         let words = std::mem::transmute::<__m128bh, __m128i>(_mm256_cvtneps_pbh(eight));
-                        let place = left_place(mixed.first + first + row, head * head_dim + at, dim / STEP);
+                        let place = left_place(mixed.first + first + row, number * head_dim + at, dim / STEP);
                         _mm_storeu_si128(mixed.words.add(place).cast(), words);
                     }
                 }
@@ -158,22 +124,125 @@ impl AttentionScratch {
     /// Places of padding are zero where products mix them with others, so that no stale number reaches a sum; the rest is written
     /// before it is read.
     fn make_room(&mut self, padded: usize, depth: usize) {
-        fn zeros<T: Default + Clone>(room: &mut Vec<T>, length: usize) {
-            room.clear();
-            room.resize(length, T::default());
-        }
-        zeros(&mut self.queries, padded * depth);
-        zeros(&mut self.keys, padded * depth);
-        zeros(&mut self.values, padded * depth);
-        at_least(&mut self.scores, SIDE * SCORES_STRIDE);
-        at_least(&mut self.shares, SIDE * KEYS_TOGETHER);
-        at_least(&mut self.mixed, SIDE * depth);
-        at_least(&mut self.further, SIDE * depth);
+        self.queries.fill_zeros(padded * depth);
+        self.keys.fill_zeros(padded * depth);
+        self.values.fill_zeros(padded * depth);
+        self.scores.iter_mut().for_each(|room| room.at_least(SIDE * SCORES_STRIDE));
+        self.shares.iter_mut().for_each(|room| room.at_least(SIDE * KEYS_TOGETHER));
+        self.mixed.at_least(SIDE * depth);
     }
 
-    /// Lays out one head; `from` is its query in the first row.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,fma")]
-    unsafe fn arrange(&mut self, from: *const f32, projected: &Projected<'_>, rotary: Option<&Rotary<'_>>) {
+    /// Scores of 32 queries from `first` on with a block of keys.
+    #[inline]
+    unsafe fn score(&mut self, tiles: &Tiles, head: &Head, first: usize, block: usize) {
+        let (start, _, n_steps) = head.block(block);
+        for column in (0..n_steps * STEP).step_by(SIDE) {
+            // SAFETY: by the caller of `attend`; places are inside the room.
+            unsafe {
+                tiles.multiply(&Product {
+                    left: self.queries.as_ptr().add(first * head.depth),
+                    right: self.keys.as_ptr().add((start + column) * STEP),
+                    right_step: head.padded / 16 * TILE * 2,
+                    n_steps: head.depth / STEP,
+                    sums: self.scores[block % 2].as_mut_ptr().add(column),
+                    sums_stride: SCORES_STRIDE * 4,
+                });
+            }
+        }
+    }
+
+    /// The greatest score of each of 32 queries.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn greatest_of_rows(&mut self, tiles: &Tiles, head: &Head, first: usize) -> [f32; SIDE] {
+        let mut greatest = [f32::NEG_INFINITY; SIDE];
+        for block in 0..head.n_blocks() {
+            let (_, n_keys, _) = head.block(block);
+            // SAFETY: as in `score`, which has written the scores.
+            unsafe {
+                self.score(tiles, head, first, block);
+                for (row, greatest) in greatest.iter_mut().enumerate() {
+                    let scores = self.scores[block % 2].as_ptr().add(row * SCORES_STRIDE);
+                    let mut of_row = _mm512_set1_ps(*greatest);
+                    for at in (0..n_keys).step_by(16) {
+                        let there = mask(n_keys - at);
+                        of_row = _mm512_mask_max_ps(of_row, there, of_row, _mm512_loadu_ps(scores.add(at)));
+                    }
+                    *greatest = _mm512_reduce_max_ps(of_row);
+                }
+            }
+        }
+        greatest
+    }
+
+    /// Mixes values for 32 queries into `mixed`, not yet divided by the sums of shares, whose parts are returned. With `SHIFTED`, `less`
+    /// is taken from a row's scores first. The products of one block of keys go on beside the shares of another.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")]
+    unsafe fn mix<const SHIFTED: bool>(
+        &mut self,
+        tiles: &Tiles,
+        head: &Head,
+        first: usize,
+        less: &[f32; SIDE],
+    ) -> [__m512; SIDE] {
+        let mut sums = [_mm512_setzero_ps(); SIDE];
+        let n_rows = SIDE.min(head.n_tokens - first);
+        self.mixed[..SIDE * head.depth].fill(0.0);
+        // SAFETY: as in `score` and `gather`; a row of shares begins in its own tile.
+        unsafe {
+            self.score(tiles, head, first, 0);
+            for block in 0..head.n_blocks() {
+                if block + 1 < head.n_blocks() {
+                    self.score(tiles, head, first, block + 1);
+                }
+                let (_, n_keys, n_steps) = head.block(block);
+                let scores = self.scores[block % 2].as_ptr();
+                let shares = self.shares[block % 2].as_mut_ptr();
+                for (row, sum) in sums.iter_mut().enumerate().take(n_rows) {
+                    let scores = scores.add(row * SCORES_STRIDE);
+                    let shares = shares.add(left_place(row, 0, n_steps));
+                    *sum = _mm512_add_ps(*sum, share::<SHIFTED>(scores, n_keys, shares, less[row]));
+                }
+                if block > 0 {
+                    self.gather(tiles, head, block - 1);
+                }
+            }
+            self.gather(tiles, head, head.n_blocks() - 1);
+        }
+        sums
+    }
+
+    /// Adds a block's values, as they are shared out, to `mixed`.
+    #[inline]
+    unsafe fn gather(&mut self, tiles: &Tiles, head: &Head, block: usize) {
+        let (start, _, n_steps) = head.block(block);
+        for column in (0..head.head_dim).step_by(SIDE) {
+            // SAFETY: by the caller of `attend`; places are inside the room.
+            unsafe {
+                let product = Product {
+                    left: self.shares[block % 2].as_ptr(),
+                    right: self.values.as_ptr().add(start * head.depth + column * STEP),
+                    right_step: head.depth / 16 * TILE * 2,
+                    n_steps,
+                    sums: self.mixed.as_mut_ptr().add(column),
+                    sums_stride: head.depth * 4,
+                };
+                match head.head_dim - column {
+                    ..=16 => tiles.add_narrow(&product),
+                    _ => tiles.add(&product),
+                }
+            }
+        }
+    }
+
+    /// Lays out one head, its scores in powers of two; `from` is its query in the first row. Returns what no score is above: the product
+    /// of the greatest numbers of queries and keys, column by column.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")]
+    unsafe fn arrange(
+        &mut self,
+        from: *const f32,
+        projected: &Projected<'_>,
+        rotary: Option<&Rotary<'_>>,
+    ) -> f32 {
         let &Projected { n_tokens, n_heads, head_dim, .. } = projected;
         let (dim, depth) = (n_heads * head_dim, head_dim.next_multiple_of(STEP));
         let (stride, padded) = (3 * dim, n_tokens.next_multiple_of(SIDE));
@@ -182,6 +251,8 @@ impl AttentionScratch {
         let has_room_for_rest = 2 * head_dim <= depth;
         // Neighbouring numbers of a key go to neighbouring lines of a tile.
         let lines = _mm256_setr_epi32(0, 16, 32, 48, 64, 80, 96, 112);
+        let mut greatest = [[0.0_f32; MAX_HEAD_DIM + 16]; 2];
+        let [greatest_query, greatest_key] = &mut greatest;
         for token in 0..n_tokens {
             // SAFETY: by the caller of `attend`; places are inside the tiles.
             unsafe {
@@ -191,6 +262,8 @@ impl AttentionScratch {
                     _mm256_mask_storeu_epi16(self.queries.as_mut_ptr().add(place).cast(), mask(n), words);
                 };
                 turn(query, head_dim, rotary, token, |at, values, n| {
+                    let values = _mm512_mul_ps(values, _mm512_set1_ps(LOG2_E));
+                    keep_greatest(greatest_query, at, values);
                     let words = to_words(values);
                     put_query(at, words, n);
                     if has_room_for_rest {
@@ -204,6 +277,7 @@ impl AttentionScratch {
                     _mm256_mask_i32scatter_epi32::<4>(to, mask(n / 2) as u8, lines, words);
                 };
                 turn(query.add(dim), head_dim, rotary, token, |at, values, n| {
+                    keep_greatest(greatest_key, at, values);
                     let words = to_words(values);
                     put_key(at, words, n);
                     if has_room_for_rest {
@@ -233,6 +307,19 @@ impl AttentionScratch {
                 }
             }
         }
+        greatest_query.iter().zip(greatest_key).take(head_dim).map(|(query, key)| *query * *key).sum()
+    }
+}
+
+/// Takes the magnitudes of numbers into the greatest so far, of columns from `at` on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn keep_greatest(greatest: &mut [f32; MAX_HEAD_DIM + 16], at: usize, values: __m512) {
+    let known = &mut greatest[at..at + 16];
+    // SAFETY: there are 16 of them.
+    unsafe {
+        let more = _mm512_max_ps(_mm512_loadu_ps(known.as_ptr()), _mm512_abs_ps(values));
+        _mm512_storeu_ps(known.as_mut_ptr(), more);
     }
 }
 
@@ -277,48 +364,42 @@ fn from_words(words: __m256i) -> __m512 {
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(words)))
 }
 
-/// Goes on with the softmax of a row: shares of further keys, not yet divided, go into tiles of the left operand, the first of which
-/// `shares` is in; padding gets nothing. Returns what shares of earlier keys are to be multiplied by.
+/// Shares of up to 64 keys in a row, not yet divided by their sum, into tiles of the left operand, in the first of which `shares` is;
+/// padding gets nothing. Returns their sums. Source of the softmax without its row's greatest score: it cancels out.
 ///
 /// # Safety
 /// Both hold `n_keys` elements, rounded up to 32.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,fma")]
-unsafe fn share(scores: *const f32, n_keys: usize, shares: *mut u16, softmax: &mut Softmax) -> f32 {
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")]
+unsafe fn share<const SHIFTED: bool>(
+    scores: *const f32,
+    n_keys: usize,
+    shares: *mut u16,
+    less: f32,
+) -> __m512 {
+    let power = |score: __m512| match SHIFTED {
+        true => power_coarse(_mm512_sub_ps(score, _mm512_set1_ps(less))),
+        false => power_coarse(score),
+    };
+    let mut sums = [_mm512_setzero_ps(); 2];
+    let mut put = |step: usize, parts: [__m512; 2]| {
+        sums = [_mm512_add_ps(sums[0], parts[0]), _mm512_add_ps(sums[1], parts[1])];
+        // SAFETY: by the caller.
+        unsafe { store_step(shares.add(step * TILE), parts) };
+    };
     // SAFETY: by the caller.
-    unsafe {
-        let nothing = _mm512_set1_ps(f32::NEG_INFINITY);
-        let whole = n_keys / STEP * STEP;
-        // Of the last keys, which are there.
-        let tail = [mask(n_keys - whole), mask((n_keys - whole).saturating_sub(16))];
-        let last = [0, 1]
-            .map(|half| _mm512_mask_loadu_ps(nothing, tail[half], scores.wrapping_add(whole + half * 16)));
-        let mut greatest = last;
-        for at in (0..whole).step_by(STEP) {
-            greatest[0] = _mm512_max_ps(greatest[0], _mm512_loadu_ps(scores.add(at)));
-            greatest[1] = _mm512_max_ps(greatest[1], _mm512_loadu_ps(scores.add(at + 16)));
+    let part = |at: usize| unsafe { power(_mm512_loadu_ps(scores.add(at))) };
+    if n_keys == KEYS_TOGETHER {
+        for step in 0..KEYS_TOGETHER / STEP {
+            put(step, [part(step * STEP), part(step * STEP + 16)]);
         }
-        let greatest = _mm512_reduce_max_ps(_mm512_max_ps(greatest[0], greatest[1])).max(softmax.greatest);
-        let (by, less) = (_mm512_set1_ps(LOG2_E), _mm512_set1_ps(-greatest * LOG2_E));
-        let power = |score: __m512| power_coarse(_mm512_fmadd_ps(score, by, less));
-        let mut sums = [_mm512_setzero_ps(); 2];
-        let mut out = shares;
-        for at in (0..whole).step_by(STEP) {
-            let parts = [0, 16].map(|half| power(_mm512_loadu_ps(scores.add(at + half))));
-            sums = [_mm512_add_ps(sums[0], parts[0]), _mm512_add_ps(sums[1], parts[1])];
-            store_step(out, parts);
-            out = out.wrapping_add(TILE);
+    } else {
+        for step in 0..n_keys.div_ceil(STEP) {
+            let there = |at: usize| _mm512_maskz_mov_ps(mask(n_keys.saturating_sub(at)), part(at));
+            put(step, [there(step * STEP), there(step * STEP + 16)]);
         }
-        if whole < n_keys {
-            let parts = [0, 1].map(|half| _mm512_maskz_mov_ps(tail[half], power(last[half])));
-            sums = [_mm512_add_ps(sums[0], parts[0]), _mm512_add_ps(sums[1], parts[1])];
-            store_step(out, parts);
-        }
-        let factor = if softmax.sum == 0.0 { 0.0 } else { (softmax.greatest - greatest).exp() };
-        softmax.sum = softmax.sum * factor + _mm512_reduce_add_ps(_mm512_add_ps(sums[0], sums[1]));
-        softmax.greatest = greatest;
-        factor
     }
+    _mm512_add_ps(sums[0], sums[1])
 }
 
 /// Writes 32 numbers in bfloat16: one line of a tile.

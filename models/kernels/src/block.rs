@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use crate::aligned::Aligned;
 use crate::attention::{AttentionScratch, Mixed, Projected, attend};
 use crate::isa::Isa;
 use crate::packed::PackedWeights;
@@ -18,12 +19,12 @@ const SLICE: usize = 512;
 /// Room for what is computed on the way; grows to the largest batch and stays.
 #[derive(Default)]
 pub struct Scratch {
-    hidden: Vec<f32>,
-    normed: Vec<u16>,
-    projected: Vec<f32>,
+    hidden: Aligned<f32>,
+    normed: Aligned<u16>,
+    projected: Aligned<f32>,
     /// Tiles of the left operand, as `normed` and `wide` are.
-    mixed: Vec<u16>,
-    wide: Vec<u16>,
+    mixed: Aligned<u16>,
+    wide: Aligned<u16>,
     attention: AttentionScratch,
 }
 
@@ -269,18 +270,11 @@ impl Block {
 impl Scratch {
     fn make_room(&mut self, n_rows: usize, shape: &BlockShape) {
         let together = rows_together(n_rows);
-        at_least(&mut self.hidden, n_rows * shape.dim);
-        at_least(&mut self.normed, together * shape.dim);
-        at_least(&mut self.projected, n_rows * 3 * shape.dim);
-        at_least(&mut self.mixed, n_rows * shape.dim);
-        at_least(&mut self.wide, together * slice_width(shape.feed_forward_dim));
-    }
-}
-
-/// Lets room grow, and keeps what is in it.
-pub(crate) fn at_least<T: Default + Clone>(room: &mut Vec<T>, length: usize) {
-    if room.len() < length {
-        room.resize(length, T::default());
+        self.hidden.at_least(n_rows * shape.dim);
+        self.normed.at_least(together * shape.dim);
+        self.projected.at_least(n_rows * 3 * shape.dim);
+        self.mixed.at_least(n_rows * shape.dim);
+        self.wide.at_least(together * slice_width(shape.feed_forward_dim));
     }
 }
 
@@ -311,35 +305,39 @@ unsafe fn multiply(
 ) {
     #[repr(C, align(64))]
     struct Sums([f32; SIDE * SIDE]);
-    let mut sums = Sums([0.0; SIDE * SIDE]);
-    let depth = layer.weights.depth;
-    for panel in 0..layer.weights.width / SIDE {
-        let right = layer.weights.panel(panel);
-        let column = panel * SIDE;
-        // SAFETY: one bias a column.
-        let bias = unsafe {
-            let bias = layer.bias.as_ptr().add(column);
-            [_mm512_loadu_ps(bias), _mm512_loadu_ps(bias.add(16))]
-        };
-        for first in (0..n_rows).step_by(SIDE) {
+    let mut sums = [const { Sums([0.0; SIDE * SIDE]) }; 2];
+    let (depth, per_panel) = (layer.weights.depth, n_rows / SIDE);
+    let n_products = layer.weights.width / SIDE * per_panel;
+    // Sums are handed out while the next product is under way.
+    for number in 0..=n_products {
+        if number < n_products {
+            let (panel, first) = (number / per_panel, number % per_panel * SIDE);
             // SAFETY: by the caller; panels are packed so.
             unsafe {
                 tiles.multiply(&Product {
                     left: left.add(first * depth),
-                    right: right.as_ptr(),
+                    right: layer.weights.panel(panel).as_ptr(),
                     right_step: 2 * TILE * 2,
                     n_steps: depth / STEP,
-                    sums: sums.0.as_mut_ptr(),
+                    sums: sums[number % 2].0.as_mut_ptr(),
                     sums_stride: SIDE * 4,
                 });
-                for row in 0..SIDE {
-                    let at = sums.0.as_ptr().add(row * SIDE);
-                    let row_sums = [
-                        _mm512_add_ps(_mm512_load_ps(at), bias[0]),
-                        _mm512_add_ps(_mm512_load_ps(at.add(16)), bias[1]),
-                    ];
-                    take(first + row, column, row_sums);
-                }
+            }
+        }
+        let Some(before) = number.checked_sub(1) else { continue };
+        let (column, first) = (before / per_panel * SIDE, before % per_panel * SIDE);
+        let sums = sums[before % 2].0.as_ptr();
+        // SAFETY: one bias a column; there are 32 rows of 32 sums.
+        unsafe {
+            let bias = layer.bias.as_ptr().add(column);
+            let bias = [_mm512_loadu_ps(bias), _mm512_loadu_ps(bias.add(16))];
+            for row in 0..SIDE {
+                let at = sums.add(row * SIDE);
+                let row_sums = [
+                    _mm512_add_ps(_mm512_load_ps(at), bias[0]),
+                    _mm512_add_ps(_mm512_load_ps(at.add(16)), bias[1]),
+                ];
+                take(first + row, column, row_sums);
             }
         }
     }

@@ -11,6 +11,8 @@
 #![allow(clippy::wildcard_imports, reason = "intrinsics have long names and are many")]
 
 #[cfg(target_arch = "x86_64")]
+mod aligned;
+#[cfg(target_arch = "x86_64")]
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod block;

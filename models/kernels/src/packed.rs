@@ -1,12 +1,13 @@
 //! Weights of a linear layer as the products want them.
 
+use crate::aligned::Aligned;
 use crate::tile::{SIDE, STEP, TILE};
 
 /// `[depth, width]` in bfloat16, in panels of 32 columns; in each, step by step of 32 of depth, two tiles of 16 columns.
 pub(crate) struct PackedWeights {
     pub(crate) depth: usize,
     pub(crate) width: usize,
-    words: Vec<u16>,
+    words: Aligned<u16>,
 }
 
 impl PackedWeights {
@@ -14,7 +15,7 @@ impl PackedWeights {
     pub(crate) fn pack(depth: usize, matrices: &[&[f32]]) -> Self {
         let widths: Vec<usize> = matrices.iter().map(|values| values.len() / depth).collect();
         let width: usize = widths.iter().sum();
-        let mut words = vec![0; depth * width];
+        let mut words = Aligned::zeros(depth * width);
         let mut first = 0;
         for (values, &n_columns) in matrices.iter().zip(&widths) {
             for row in 0..depth {

@@ -3,7 +3,7 @@
 /// Multiples that products are made of.
 const STEP: usize = 32;
 /// Widest head.
-const MAX_HEAD_DIM: usize = 256;
+pub(crate) const MAX_HEAD_DIM: usize = 256;
 
 /// Sizes of a block.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -61,20 +61,6 @@ impl Tiles {
         Self(kind)
     }
 
-    /// Computes the first 16 columns of a product; the second of the two tiles is not read.
-    ///
-    /// # Safety
-    /// The pointers must be good for what [`Product`] says.
-    #[inline]
-    pub(crate) unsafe fn multiply_narrow(&self, product: &Product) {
-        match self.0 {
-            // SAFETY: by the caller; the processor has what the kind says.
-            Kind::Amx => unsafe { multiply_narrow_amx(product) },
-            // SAFETY: likewise.
-            Kind::Avx512 => unsafe { multiply_avx512::<1>(product) },
-        }
-    }
-
     /// Computes one product.
     ///
     /// # Safety
@@ -85,7 +71,35 @@ impl Tiles {
             // SAFETY: by the caller; the processor has what the kind says.
             Kind::Amx => unsafe { multiply_amx(product) },
             // SAFETY: likewise.
-            Kind::Avx512 => unsafe { multiply_avx512::<2>(product) },
+            Kind::Avx512 => unsafe { multiply_avx512::<2, false>(product) },
+        }
+    }
+
+    /// Adds one product to the sums that are there.
+    ///
+    /// # Safety
+    /// As for [`Tiles::multiply`].
+    #[inline]
+    pub(crate) unsafe fn add(&self, product: &Product) {
+        match self.0 {
+            // SAFETY: by the caller; the processor has what the kind says.
+            Kind::Amx => unsafe { add_amx(product) },
+            // SAFETY: likewise.
+            Kind::Avx512 => unsafe { multiply_avx512::<2, true>(product) },
+        }
+    }
+
+    /// The same for the first 16 columns; the second of the two tiles of the right is not read.
+    ///
+    /// # Safety
+    /// As for [`Tiles::multiply`].
+    #[inline]
+    pub(crate) unsafe fn add_narrow(&self, product: &Product) {
+        match self.0 {
+            // SAFETY: by the caller; the processor has what the kind says.
+            Kind::Amx => unsafe { add_narrow_amx(product) },
+            // SAFETY: likewise.
+            Kind::Avx512 => unsafe { multiply_avx512::<1, true>(product) },
         }
     }
 }
@@ -121,16 +135,11 @@ macro_rules! on_tiles {
     };
 }
 
-/// Two by two tiles of sums, loaded operands used twice each.
-#[inline]
-unsafe fn multiply_amx(p: &Product) {
-    // SAFETY: by the caller.
-    unsafe {
-        on_tiles!(p:
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
+/// Two by two tiles of sums, loaded operands used twice each, after `start`.
+macro_rules! two_by_two {
+    ($p:ident: $($start:literal),+ $(,)?) => {
+        on_tiles!($p:
+            $($start,)+
             "2:",
             "tileloadd tmm4, [{left} + {line}*1]",
             "tileloadd tmm6, [{right} + {line}*1]",
@@ -149,18 +158,37 @@ unsafe fn multiply_amx(p: &Product) {
             "tilestored [{sums} + {sums_stride}*1 + 64], tmm1",
             "tilestored [{low_sums} + {sums_stride}*1], tmm2",
             "tilestored [{low_sums} + {sums_stride}*1 + 64], tmm3",
+        )
+    };
+}
+
+#[inline]
+unsafe fn multiply_amx(p: &Product) {
+    // SAFETY: by the caller.
+    unsafe { two_by_two!(p: "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3") }
+}
+
+#[inline]
+unsafe fn add_amx(p: &Product) {
+    // SAFETY: by the caller.
+    unsafe {
+        two_by_two!(p:
+            "tileloadd tmm0, [{sums} + {sums_stride}*1]",
+            "tileloadd tmm1, [{sums} + {sums_stride}*1 + 64]",
+            "tileloadd tmm2, [{low_sums} + {sums_stride}*1]",
+            "tileloadd tmm3, [{low_sums} + {sums_stride}*1 + 64]",
         );
     }
 }
 
 /// Two tiles of sums, one below the other.
 #[inline]
-unsafe fn multiply_narrow_amx(p: &Product) {
+unsafe fn add_narrow_amx(p: &Product) {
     // SAFETY: by the caller.
     unsafe {
         on_tiles!(p:
-            "tilezero tmm0",
-            "tilezero tmm2",
+            "tileloadd tmm0, [{sums} + {sums_stride}*1]",
+            "tileloadd tmm2, [{low_sums} + {sums_stride}*1]",
             "2:",
             "tileloadd tmm6, [{right} + {line}*1]",
             "tileloadd tmm4, [{left} + {line}*1]",
@@ -180,10 +208,21 @@ unsafe fn multiply_narrow_amx(p: &Product) {
 
 /// Some rows at a time and 16 columns or twice as many: sixteen registers of sums.
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn multiply_avx512<const TILES: usize>(p: &Product) {
+unsafe fn multiply_avx512<const TILES: usize, const ADD: bool>(p: &Product) {
     const ROWS: usize = 8;
     for first in (0..SIDE).step_by(ROWS) {
+        let place = |row: usize, tile: usize| {
+            p.sums.wrapping_byte_add((first + row) * p.sums_stride).wrapping_add(16 * tile)
+        };
         let mut sums = [[_mm512_setzero_ps(); TILES]; ROWS];
+        if ADD {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                for (tile, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: by the caller of `Tiles::add`.
+                    *sum = unsafe { _mm512_loadu_ps(place(row, tile)) };
+                }
+            }
+        }
         for step in 0..p.n_steps {
             // SAFETY: by the caller of `Tiles::multiply`; eight rows are of one tile.
             let (lefts, right) = unsafe {
@@ -213,9 +252,7 @@ unsafe fn multiply_avx512<const TILES: usize>(p: &Product) {
         for (row, sums) in sums.iter().enumerate() {
             for (tile, sum) in sums.iter().enumerate() {
                 // SAFETY: likewise.
-                unsafe {
-                    _mm512_storeu_ps(p.sums.byte_add((first + row) * p.sums_stride).add(16 * tile), *sum);
-                };
+                unsafe { _mm512_storeu_ps(place(row, tile), *sum) };
             }
         }
     }

@@ -1,6 +1,7 @@
 //! `protext train head`: a predictor on vectors, written as ONNX with a card. One file a task.
 
 mod output;
+mod pair_folds;
 mod pairs;
 mod parts;
 mod perturbation;

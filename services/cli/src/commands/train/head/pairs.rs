@@ -15,6 +15,7 @@ use protext_train::heads::{
     PairExamples, PairModel, PairSettings, fit_isotonic, fit_temperature, train_pairs,
 };
 
+use super::pair_folds::held_out_scores;
 use super::{Args, CalibrationArg, output, with_bar};
 use crate::commands::feature_rows::{Content, FeatureSources};
 use crate::commands::pair_rows::find_sequences;
@@ -40,6 +41,10 @@ pub(super) struct PairArgs {
     /// Of pairs: what is kept of the weights' running mean in each step.
     #[arg(long)]
     averaging: Option<f64>,
+    /// Of pairs: folds of training proteins, whole clusters, whose pairs probabilities are fitted to beside the validation pairs;
+    /// each is scored by a head that was trained without it. 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    calibration_folds: usize,
 }
 
 /// A table and the pairs of it that count.
@@ -68,8 +73,13 @@ impl Part {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.pair.calibration_folds == 1 {
+        let said = "--calibration-folds 1 leaves nothing to train on; take 2 or more, or 0 for none";
+        return Err(UsageError(said.to_owned()).into());
+    }
     let (mut training, validation) = parts(args)?;
-    let n_left_out = leave_relatives_out(args, &mut training, &validation)?;
+    let clusters = clusters(args)?;
+    let n_left_out = leave_relatives_out(args, &clusters, &mut training, &validation)?;
     let labels = training.table.labels(&training.path, &training.places, " to train on")?;
     let truth = validation.table.labels(&validation.path, &validation.places, " to validate on")?;
     let registry = wiring::registry()?;
@@ -84,19 +94,21 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (pairs, held_pairs) = (training.pairs(), validation.pairs());
     let settings = settings(args);
     let score = |scores: &[f32]| auprc(&scores.iter().map(|s| f64::from(*s)).collect::<Vec<_>>(), &truth);
-    let model = with_bar(|on_epoch| {
-        train_pairs(
-            PairExamples { rows: rows.view(), pairs: &pairs, labels: &labels },
-            PairExamples { rows: held_out.view(), pairs: &held_pairs, labels: &truth },
-            &score,
-            &settings,
-            on_epoch,
-        )
-    })?;
+    let examples = PairExamples { rows: rows.view(), pairs: &pairs, labels: &labels };
+    let held_examples = PairExamples { rows: held_out.view(), pairs: &held_pairs, labels: &truth };
+    let model = with_bar(|on_epoch| train_pairs(examples, held_examples, &score, &settings, on_epoch))?;
     let scores = model.scores(&model.codes(&held_out.view())?.view(), &held_pairs)?;
+    let groups: Vec<&str> =
+        training.table.proteins.iter().map(|(id, sequence)| group(&clusters, id, sequence)).collect();
+    let n_folds = if args.calibration == CalibrationArg::None { 0 } else { args.pair.calibration_folds };
+    let (mut known, mut known_truth) =
+        held_out_scores(examples, held_examples, &groups, n_folds, &score, &settings)?;
+    let fitted_to = fitted_to(n_folds, known.len(), scores.len());
+    known.extend(&scores);
+    known_truth.extend(&truth);
     let calibration = match args.calibration {
-        CalibrationArg::Temperature => Some(fit_temperature(&scores, &truth)),
-        CalibrationArg::Isotonic => Some(fit_isotonic(&scores, &truth)),
+        CalibrationArg::Temperature => Some(fit_temperature(&known, &known_truth)),
+        CalibrationArg::Isotonic => Some(fit_isotonic(&known, &known_truth)),
         CalibrationArg::None => None,
     };
     let probability = |score: &f32| match &calibration {
@@ -122,10 +134,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         validation: Some(data(&validation, &args.split.validate, "chosen on, never trained on".to_owned())?),
         calibration,
         metrics: output::binary_figures(&args.split.validate, &found),
-        notes: vec![format!(
-            "{TRAINING_PROTEINS}: every training protein by id, the first 8 bytes of its sequence's sha256 and its code at unit \
-             length, a byte a component"
-        )],
+        notes: vec![
+            format!(
+                "{TRAINING_PROTEINS}: every training protein by id, the first 8 bytes of its sequence's sha256 and its code at \
+                 unit length, a byte a component"
+            ),
+        ]
+        .into_iter()
+        .chain((args.calibration != CalibrationArg::None).then_some(fitted_to))
+        .collect(),
     };
     let card = output::write_card(&args.output, card, &["head.onnx", PAIR_GRAPH, TRAINING_PROTEINS])?;
     output::print(&card);
@@ -163,7 +180,12 @@ fn parts(args: &Args) -> anyhow::Result<(Part, Part)> {
 
 /// Refuses a protein in both parts; leaves training pairs with relatives of validation or held-out proteins out, and says how
 /// many.
-fn leave_relatives_out(args: &Args, training: &mut Part, validation: &Part) -> anyhow::Result<usize> {
+fn leave_relatives_out(
+    args: &Args,
+    clusters: &HashMap<String, String>,
+    training: &mut Part,
+    validation: &Part,
+) -> anyhow::Result<usize> {
     let shared = training.ids().intersection(&validation.ids()).map(|id| (*id).to_owned()).min();
     if let Some(shared) = shared {
         let said = format!(
@@ -172,7 +194,6 @@ fn leave_relatives_out(args: &Args, training: &mut Part, validation: &Part) -> a
         );
         return Err(UsageError(said).into());
     }
-    let clusters = clusters(args)?;
     let mut held: HashSet<String> = HashSet::new();
     let mut hold = |id: &str, sequence: Option<&str>| {
         held.insert(format!("id {id}"));
@@ -232,6 +253,22 @@ fn clusters(args: &Args) -> anyhow::Result<HashMap<String, String>> {
         }
     }
     Ok(clusters)
+}
+
+/// What relatives have in common: their cluster, or else their sequence.
+fn group<'a>(clusters: &'a HashMap<String, String>, id: &str, sequence: &'a str) -> &'a str {
+    clusters.get(id).map_or(sequence, String::as_str)
+}
+
+/// What probabilities were fitted to, in words.
+fn fitted_to(n_folds: usize, n_held_out: usize, n_validation: usize) -> String {
+    match n_folds {
+        0 => format!("probabilities are fitted to {n_validation} validation pairs"),
+        _ => format!(
+            "probabilities are fitted to {n_validation} validation pairs and to {n_held_out} pairs of training proteins, those of each \
+             of {n_folds} folds scored by a head that was trained without its proteins"
+        ),
+    }
 }
 
 fn settings(args: &Args) -> PairSettings {
