@@ -240,6 +240,27 @@ fn a_block_answers_as_the_arithmetic_does() {
 }
 
 #[test]
+fn scores_beyond_what_powers_hold_are_shared_out() {
+    for isa in kinds() {
+        for key_bias in [5.0, -5.0] {
+            let mut weights = Weights::new(SHAPES[1]);
+            // All scores of a head near 600, or near -600: e^600 is beyond 32 bits, and e^-600 is nothing.
+            weights.parts[2].1.fill(5.0);
+            weights.parts[3].1.fill(key_bias);
+            let lengths = [33, 100];
+            let hidden = numbers(133 * 96, 9);
+            let mut out = vec![f32::NAN; hidden.len()];
+            weights.block(isa).run(&mut Scratch::default(), &hidden, &ranges(&lengths), None, &mut out);
+            for rows in ranges(&lengths) {
+                let part = rows.start * 96..rows.end * 96;
+                let cosine = cosine(&out[part.clone()], &weights.reference(&hidden[part], None));
+                assert!(cosine > 0.995, "{} with keys at {key_bias}: {cosine}", isa.name());
+            }
+        }
+    }
+}
+
+#[test]
 fn a_wrong_shape_or_part_is_named() {
     let Some(isa) = Isa::avx512() else { return };
     let odd = BlockShape { dim: 100, ..SHAPES[1] };
