@@ -251,7 +251,7 @@ impl AttentionScratch {
         let has_room_for_rest = 2 * head_dim <= depth;
         // Neighbouring numbers of a key go to neighbouring lines of a tile.
         let lines = _mm256_setr_epi32(0, 16, 32, 48, 64, 80, 96, 112);
-        let mut greatest = [[0.0_f32; MAX_HEAD_DIM + 16]; 2];
+        let mut greatest = [[0.0_f32; PLACES]; 2];
         let [greatest_query, greatest_key] = &mut greatest;
         for token in 0..n_tokens {
             // SAFETY: by the caller of `attend`; places are inside the tiles.
@@ -307,15 +307,19 @@ impl AttentionScratch {
                 }
             }
         }
-        greatest_query.iter().zip(greatest_key).take(head_dim).map(|(query, key)| *query * *key).sum()
+        greatest_query.iter().zip(greatest_key).map(|(query, key)| *query * *key).sum()
     }
 }
 
-/// Takes the magnitudes of numbers into the greatest so far, of columns from `at` on.
+/// Of the greatest magnitudes of a head's columns, which lie twice as far from the first as the columns do: steps of 16 that begin at
+/// neighbouring eights then do not touch, and none waits for another to be written.
+const PLACES: usize = 2 * MAX_HEAD_DIM + 16;
+
+/// Takes the magnitudes of up to 16 numbers into the greatest so far, of columns from `at` on.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq")]
-fn keep_greatest(greatest: &mut [f32; MAX_HEAD_DIM + 16], at: usize, values: __m512) {
-    let known = &mut greatest[at..at + 16];
+fn keep_greatest(greatest: &mut [f32; PLACES], at: usize, values: __m512) {
+    let known = &mut greatest[2 * at..2 * at + 16];
     // SAFETY: there are 16 of them.
     unsafe {
         let more = _mm512_max_ps(_mm512_loadu_ps(known.as_ptr()), _mm512_abs_ps(values));

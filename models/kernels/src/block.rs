@@ -14,8 +14,6 @@ use crate::tile::{Product, SIDE, STEP, TILE, Tiles, left_place};
 
 /// Most rows that go through the layers together: their operands stay in the second cache.
 const ROWS_TOGETHER: usize = 384;
-/// Words of bfloat16 in a line of the caches.
-const WORDS_OF_LINE: usize = 32;
 /// Most of the feed-forward width that is computed at once, for the same reason.
 const SLICE: usize = 512;
 /// Room for what is computed on the way; grows to the largest batch and stays.
@@ -309,19 +307,11 @@ unsafe fn multiply(
     struct Sums([f32; SIDE * SIDE]);
     let mut sums = [const { Sums([0.0; SIDE * SIDE]) }; 2];
     let (depth, per_panel) = (layer.weights.depth, n_rows / SIDE);
-    let n_panels = layer.weights.width / SIDE;
-    let n_products = n_panels * per_panel;
-    // Weights are many: while one panel is worked on, the next is brought into the second cache, a part with every product.
-    let n_ahead = (depth * SIDE).div_ceil(per_panel);
+    let n_products = layer.weights.width / SIDE * per_panel;
     // Sums are handed out while the next product is under way.
     for number in 0..=n_products {
         if number < n_products {
             let (panel, first) = (number / per_panel, number % per_panel * SIDE);
-            let next = layer.weights.panel((panel + 1).min(n_panels - 1));
-            for ahead in next.chunks(n_ahead).nth(number % per_panel).unwrap_or(&[]).chunks(WORDS_OF_LINE) {
-                // SAFETY: what is brought near is not read.
-                unsafe { _mm_prefetch::<_MM_HINT_T1>(ahead.as_ptr().cast()) };
-            }
             // SAFETY: by the caller; panels are packed so.
             unsafe {
                 tiles.multiply(&Product {
