@@ -88,6 +88,8 @@ impl Folder {
             "4",
             "--batch-size",
             "32",
+            "--calibration-folds",
+            "2",
             "-o",
             &head,
         ]);
@@ -122,6 +124,8 @@ fn a_head_is_trained_and_answers_pairs_one_against_all_and_all_against_all() {
     {
         assert!(card.contains(said), "{said}: {card}");
     }
+    // Sixteen training proteins in two folds of eight: 28 pairs in each; eight proteins to validate on have as many.
+    assert!(card.contains("28 validation pairs and to 56 pairs of training proteins"), "{card}");
     let proteins = proteins();
     let (a, b) = (&proteins[0].0, &proteins[20].0);
     let both = folder.file("both.csv", &format!("id_a,id_b\n{a},{b}\n{b},{}\n", proteins[1].0));
@@ -259,4 +263,6 @@ fn bad_pairs_are_refused_by_row_and_without_a_model() {
     let split = format!("protein_a\tprotein_b\tlabel\tsplit\n{a}\t{b}\t1\ttrain\n");
     refused(&split, &measure, &["split \"test\"", "train"]);
     refused(&format!("{labelled}{a}\t{b}\t1\n"), &train, &[a, "one side"]);
+    let one_fold = [&train[..], &["--calibration-folds", "1"]].concat();
+    refused(&format!("{labelled}{a}\t{b}\t1\n"), &one_fold, &["--calibration-folds 1", "2 or more"]);
 }
