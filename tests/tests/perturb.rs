@@ -370,7 +370,8 @@ fn screens_are_learnt_from_responses_or_from_text_alone() {
         std::fs::read_to_string(Path::new(&head).join("card.toml")).unwrap()
     };
     let without = card(&genes(folder.path()), "without");
-    let with = card(&genes_with(folder.path(), &["--responses", &ranked]), "with");
+    let other = tempfile::tempdir().unwrap();
+    let with = card(&genes_with(other.path(), &["--responses", &ranked]), "with");
     assert!(metric(&without, "cv_spearman_RAISED") < 0.4, "{without}");
     assert!(metric(&with, "cv_spearman_RAISED") > 0.6, "{with}");
     assert!(with.contains("in cross-validation (TEXT) on text"), "{with}");
