@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures embedding with the real program and writes docs/results/speed.md and bench_embed.json. Called by `make bench`.
 
-    speed.py PROTEXT PROTEINS [--sizes 8M,35M,150M] [--n-proteins 100] [--rounds 3]
+    speed.py PROTEXT PROTEINS [--sizes 8M,35M,150M] [--n-proteins 100] [--rounds 3] [--core-price 0.05]
 
 - Every device that is here, with every kind of numbers it has, beside PyTorch, esm.cpp, ONNX Runtime and OpenVINO in Python where they
   are installed; all take turns in one run.
@@ -108,15 +108,17 @@ def page(results, skipped, arguments):
         "",
         "Times faster than, in the same run:",
         "",
-        "| encoder | device | residues/s | PyTorch fp32, sorted batches | esm.cpp fp32 | ONNX Runtime fp32 from Python | OpenVINO from Python | and how it ran |",
-        "|---|---|---|---|---|---|---|---|",
+        "| encoder | device | residues/s | $ per million | PyTorch fp32, sorted batches | esm.cpp fp32 | ONNX Runtime fp32 from Python | OpenVINO from Python | and how it ran |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in results:
         names = ["ratio_to_pytorch", "ratio_to_esm_cpp", "ratio_to_onnxruntime_python", "ratio_to_openvino_python"]
         ratios = " | ".join(cell(one.get(name)) for name in names)
+        dollars = 1e6 / one["residues_per_s"] / 3600 * os.cpu_count() * arguments.core_price
         lines.append(
-            f"| {one['encoder']} | {one['device']} {one['precision']} | {one['residues_per_s']:,.0f} | {ratios} | {one.get('openvino_python_ran', '')} |"
+            f"| {one['encoder']} | {one['device']} {one['precision']} | {one['residues_per_s']:,.0f} | {dollars:.5f} | {ratios} | {one.get('openvino_python_ran', '')} |"
         )
+    lines += ["", f"Dollars are for a million residues at ${arguments.core_price} an hour for a core (`--core-price`)."]
     lines += ["", "What other numbers cost, beside the CPU's in fp32:", ""]
     lines += ["| encoder | device | least cosine | mean cosine | same nearest protein |", "|---|---|---|---|---|"]
     for one in (one for one in results if "price" in one):
@@ -144,6 +146,7 @@ def main():
     parser.add_argument("--sizes", default="8M,35M,150M")
     parser.add_argument("--n-proteins", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--core-price", type=float, default=0.05, help="dollars an hour for a core")
     arguments = parser.parse_args()
     arguments.said = f"`--sizes {arguments.sizes} --n-proteins {arguments.n_proteins} --rounds {arguments.rounds}`"
     results, skipped = [], []

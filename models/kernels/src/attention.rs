@@ -369,7 +369,7 @@ fn from_words(words: __m256i) -> __m512 {
 }
 
 /// Shares of up to 64 keys in a row, not yet divided by their sum, into tiles of the left operand, in the first of which `shares` is;
-/// padding gets nothing. Returns their sums. Source of the softmax without its row's greatest score: it cancels out.
+/// padding gets nothing. Returns their sums. What is taken from all scores of a row cancels out in the division.
 ///
 /// # Safety
 /// Both hold `n_keys` elements, rounded up to 32.
