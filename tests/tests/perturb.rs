@@ -348,7 +348,7 @@ fn measured_by_gene_within_the_file() {
     assert!(found["baselines"]["training_mean"]["recall_at_100"].as_f64().unwrap() < 0.6, "{found}");
 }
 
-/// What GO terms and text do not tell: every fifth gene or so is raised by the same knock-downs, and is high in the screen.
+/// What GO terms and text do not tell: three genes of eight are raised by the same knock-downs, and are high in the screen.
 #[test]
 fn screens_are_learnt_from_responses_or_from_text_alone() {
     let folder = tempfile::tempdir().unwrap();

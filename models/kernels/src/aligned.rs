@@ -1,4 +1,4 @@
-//! Numbers that begin on a cache line, as tiles must to be read and written a line at a time: across lines they take twice as long.
+//! Numbers that begin on a cache line, as tiles want, which are read and written a line at a time: `docs/decisions/bf16-blocks.md`.
 
 use std::ops::{Deref, DerefMut};
 

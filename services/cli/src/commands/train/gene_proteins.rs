@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Context as _;
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayView2, Axis};
 use protext_core::{Modality, RowKind};
 use protext_engine::cached_rows::NamedContent;
 use protext_engine::input::{Duplicates, InputOptions, Source, open};
@@ -68,14 +68,23 @@ pub(super) fn vectors(
         let (mean, deviation) = (column.mean().unwrap_or(0.0), column.std(0.0).max(1e-6));
         column.mapv_inplace(|value| (value - mean) / deviation);
     }
-    let found = principal_components(&means.view(), n_components).context("components of the proteins")?;
+    let found = leading(&means.view(), n_components, &format!("proteins of {} genes", there.len()))?;
+    let mut vectors = Array2::zeros((genes.len(), found.ncols()));
+    there.iter().zip(found.rows()).for_each(|(&gene, row)| vectors.row_mut(gene).assign(&row));
+    Ok(vectors)
+}
+
+/// Scores of the leading principal components of `rows`; says of `what` they are and how much they hold.
+pub(super) fn leading(
+    rows: &ArrayView2<'_, f32>,
+    n_components: usize,
+    what: &str,
+) -> anyhow::Result<Array2<f32>> {
+    let found = principal_components(rows, n_components).with_context(|| format!("components of {what}"))?;
     println!(
-        "proteins of {} genes, {} components that hold {:.1}% of the variance",
-        there.len(),
+        "{what}, {} components that hold {:.1}% of the variance",
         found.scores.ncols(),
         100.0 * found.variance_share
     );
-    let mut vectors = Array2::zeros((genes.len(), found.scores.ncols()));
-    there.iter().zip(found.scores.rows()).for_each(|(&gene, row)| vectors.row_mut(gene).assign(&row));
-    Ok(vectors)
+    Ok(found.scores)
 }

@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use ndarray::{Array2, ArrayView2, Axis};
 use protext_engine::eval::perturbation::PerturbationData;
 use protext_engine::genes::GeneTable;
-use protext_train::principal_components;
 
+use super::gene_proteins::leading;
 use crate::fault::UsageError;
 
 /// One vector a gene of `table`, `[genes, components]`: its scores in all knock-downs of all files at unit norm, centred over all
@@ -44,12 +43,9 @@ pub(super) fn vectors(
             n_raised += 1;
         }
     }
-    let found = principal_components(&rows.view(), n_components).context("components of the responses")?;
-    println!(
-        "responses of {n_raised} genes to {} knock-downs, {} components that hold {:.1}% of the variance",
-        rows.ncols(),
-        found.scores.ncols(),
-        100.0 * found.variance_share
-    );
-    Ok(found.scores)
+    leading(
+        &rows.view(),
+        n_components,
+        &format!("responses of {n_raised} genes to {} knock-downs", rows.ncols()),
+    )
 }

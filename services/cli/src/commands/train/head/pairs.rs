@@ -119,6 +119,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let members: Vec<(usize, usize)> = held_pairs.iter().map(|&(a, b)| (a as usize, b as usize)).collect();
     let found = binary(&probabilities, &truth, Resampling::Members(&members));
     write_files(args, &model, &training, (&proteins[0], &model.codes(&rows.view())?))?;
+    let mut notes = vec![format!(
+        "{TRAINING_PROTEINS}: every training protein by id, the first 8 bytes of its sequence's sha256 and its code at unit length, \
+         a byte a component"
+    )];
+    notes.extend(calibration.is_some().then_some(fitted_to));
     let card = HeadCard {
         id: output::name(args.id.as_deref(), &args.output),
         task: HeadTask::Pair,
@@ -134,15 +139,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         validation: Some(data(&validation, &args.split.validate, "chosen on, never trained on".to_owned())?),
         calibration,
         metrics: output::binary_figures(&args.split.validate, &found),
-        notes: vec![
-            format!(
-                "{TRAINING_PROTEINS}: every training protein by id, the first 8 bytes of its sequence's sha256 and its code at \
-                 unit length, a byte a component"
-            ),
-        ]
-        .into_iter()
-        .chain((args.calibration != CalibrationArg::None).then_some(fitted_to))
-        .collect(),
+        notes,
     };
     let card = output::write_card(&args.output, card, &["head.onnx", PAIR_GRAPH, TRAINING_PROTEINS])?;
     output::print(&card);
