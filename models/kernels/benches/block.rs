@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use protext_kernels::{Block, BlockShape, BlockWeights, Isa, Rotary, Scratch};
+use protext_kernels::{Block, BlockShape, BlockWeights, Isa, Operands, Rotary, Scratch};
 
 /// Blocks in turns, so that weights are read from as far away as in a model of so many layers.
 const N_LAYERS: usize = 6;
@@ -23,7 +23,7 @@ fn numbers(n: usize, by: f32) -> Vec<f32> {
     (0..n).map(|_| next()).collect()
 }
 
-fn block(isa: Isa, shape: BlockShape) -> Block {
+fn block(isa: Isa, operands: Operands, shape: BlockShape) -> Block {
     let (dim, wide) = (shape.dim, shape.feed_forward_dim);
     let (scale, shift) = (vec![1.0; dim], vec![0.0; dim]);
     let linear =
@@ -42,7 +42,7 @@ fn block(isa: Isa, shape: BlockShape) -> Block {
         widen: (&widen.0, &widen.1),
         narrow: (&narrow.0, &narrow.1),
     };
-    Block::new(isa, shape, &weights).unwrap()
+    Block::new(isa, operands, shape, &weights).unwrap()
 }
 
 fn main() {
@@ -61,7 +61,6 @@ fn main() {
     {
         let shape =
             BlockShape { dim, n_heads, feed_forward_dim: 4 * dim, norm_epsilon: 1e-5, norm_first: true };
-        let blocks: Vec<Block> = (0..N_LAYERS).map(|_| block(best, shape)).collect();
         let half = dim / n_heads / 2;
         let angles = numbers(N_TOKENS * half, 3.0);
         let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|angle| (angle.cos(), angle.sin())).unzip();
@@ -72,15 +71,19 @@ fn main() {
                 (0..N_TOKENS / length).map(|at| at * length..(at + 1) * length).collect();
             let n_tokens = sequences.len() * length;
             let (mut scratch, mut out) = (Scratch::default(), vec![0.0; n_tokens * dim]);
-            let mut least = f64::INFINITY;
-            for _ in 0..N_ROUNDS {
-                let started = Instant::now();
-                for block in &blocks {
-                    block.run(&mut scratch, &first[..n_tokens * dim], &sequences, Some(&rotary), &mut out);
+            let least = [Operands::Bf16, Operands::Int8].map(|operands| {
+                let blocks: Vec<Block> = (0..N_LAYERS).map(|_| block(best, operands, shape)).collect();
+                let mut least = f64::INFINITY;
+                for _ in 0..N_ROUNDS {
+                    let started = Instant::now();
+                    for block in &blocks {
+                        block.run(&mut scratch, &first[..n_tokens * dim], &sequences, Some(&rotary), &mut out);
+                    }
+                    least = least.min(started.elapsed().as_secs_f64() * 1e6 / (n_tokens * N_LAYERS) as f64);
                 }
-                least = least.min(started.elapsed().as_secs_f64() * 1e6 / (n_tokens * N_LAYERS) as f64);
-            }
-            println!("{name:>5} {length:>5} residues: {least:.3}");
+                least
+            });
+            println!("{name:>5} {length:>5} residues: bf16 {:.3}, int8 {:.3}", least[0], least[1]);
         }
     }
 }

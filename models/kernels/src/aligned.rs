@@ -9,8 +9,10 @@ struct Line([u8; 64]);
 
 /// Numbers for which all bits are a value.
 pub(crate) trait Plain: Copy {}
+impl Plain for u8 {}
 impl Plain for u16 {}
 impl Plain for f32 {}
+impl Plain for [f32; 2] {}
 
 /// Numbers of one kind from the start of a line on.
 pub(crate) struct Aligned<T> {

@@ -7,10 +7,10 @@ use std::ops::Range;
 use crate::aligned::Aligned;
 use crate::attention::{AttentionScratch, Mixed, Projected, attend};
 use crate::isa::Isa;
-use crate::packed::PackedWeights;
-use crate::rows::{gelu, normalize, store_bf16, tile_row};
-use crate::shape::{BlockShape, BlockWeights, Pair, Rotary};
-use crate::tile::{Product, SIDE, STEP, TILE, Tiles, left_place};
+use crate::packed::{PackedBytes, PackedWeights};
+use crate::rows::{gelu, normalize, store_bf16, tile_row, to_bytes};
+use crate::shape::{BlockShape, BlockWeights, Operands, Pair, Rotary};
+use crate::tile::{BYTES_STEP, Product, SIDE, STEP, TILE, Tiles, left_place};
 
 /// Most rows that go through the layers together: their operands stay in the second cache.
 const ROWS_TOGETHER: usize = 384;
@@ -25,12 +25,33 @@ pub struct Scratch {
     /// Tiles of the left operand, as `normed` and `wide` are.
     mixed: Aligned<u16>,
     wide: Aligned<u16>,
+    /// What goes into a layer of bytes: of `normed` or `mixed`, and of `wide`.
+    bytes: [Bytes; 2],
     attention: AttentionScratch,
 }
 
+/// Rows in bytes, in tiles of the left operand, with their ranges ([`to_bytes`]).
+#[derive(Default)]
+struct Bytes {
+    bytes: Aligned<u8>,
+    ranges: Aligned<[f32; 2]>,
+}
+
 struct Layer {
-    weights: PackedWeights,
+    weights: Weights,
     bias: Vec<f32>,
+}
+
+enum Weights {
+    Words(PackedWeights),
+    Bytes(PackedBytes),
+}
+
+/// The left operand of a layer: tiles of words, or of bytes with a range for each row.
+#[derive(Clone, Copy)]
+struct Left {
+    tiles: *const u16,
+    ranges: *const [f32; 2],
 }
 
 struct Norm {
@@ -41,6 +62,7 @@ struct Norm {
 /// A block with its weights packed.
 pub struct Block {
     isa: Isa,
+    operands: Operands,
     shape: BlockShape,
     attention_norm: Norm,
     projections: Layer,
@@ -61,7 +83,12 @@ impl Block {
     ///
     /// # Errors
     /// What is wrong with the shape, or which part has another size.
-    pub fn new(isa: Isa, shape: BlockShape, weights: &BlockWeights<'_>) -> Result<Self, String> {
+    pub fn new(
+        isa: Isa,
+        operands: Operands,
+        shape: BlockShape,
+        weights: &BlockWeights<'_>,
+    ) -> Result<Self, String> {
         shape.check()?;
         let BlockShape { dim, feed_forward_dim: wide, .. } = shape;
         for (name, (first, second), n_weights, n_outputs) in [
@@ -83,7 +110,11 @@ impl Block {
         let layer = |depth: usize, parts: &[Pair<'_>]| {
             let matrices: Vec<&[f32]> = parts.iter().map(|(weight, _)| *weight).collect();
             let bias = parts.iter().flat_map(|(_, bias)| bias.iter().copied()).collect();
-            Layer { weights: PackedWeights::pack(depth, &matrices), bias }
+            let weights = match operands {
+                Operands::Bf16 => Weights::Words(PackedWeights::pack(depth, &matrices)),
+                Operands::Int8 => Weights::Bytes(PackedBytes::pack(depth, &matrices)),
+            };
+            Layer { weights, bias }
         };
         let width = slice_width(wide);
         let slice = |first: usize| {
@@ -101,6 +132,7 @@ impl Block {
         };
         Ok(Self {
             isa,
+            operands,
             shape,
             attention_norm: norm(weights.attention_norm),
             projections: layer(dim, &[weights.query, weights.key, weights.value]),
@@ -178,6 +210,7 @@ impl Block {
                     false => self.tile_rows(scratch, rows.clone()),
                 }
                 let (normed, projected) = (scratch.normed.as_ptr(), scratch.projected.as_mut_ptr());
+                let normed = self.left(normed, rows.len(), dim, &mut scratch.bytes[0]);
                 multiply(&tiles, normed, rows.len(), &self.projections, |row, column, sums| {
                     store(sums, projected.add((rows.start + row) * 3 * dim + column));
                 });
@@ -204,26 +237,24 @@ impl Block {
             // SAFETY: as above.
             unsafe {
                 let (mixed, hidden) = (scratch.mixed.as_ptr(), scratch.hidden.as_mut_ptr());
-                multiply(
-                    &tiles,
-                    mixed.add(rows.start * dim),
-                    rows.len(),
-                    &self.output,
-                    |row, column, sums| {
-                        add(sums, hidden.add((rows.start + row) * dim + column));
-                    },
-                );
+                let mixed =
+                    self.left(mixed.add(rows.start * dim), rows.len(), dim, &mut scratch.bytes[0]);
+                multiply(&tiles, mixed, rows.len(), &self.output, |row, column, sums| {
+                    add(sums, hidden.add((rows.start + row) * dim + column));
+                });
                 match self.shape.norm_first {
                     true => self.normalize::<false>(&self.feed_forward_norm, scratch, rows.clone()),
                     false => self.normalize::<true>(&self.attention_norm, scratch, rows.clone()),
                 }
                 let (normed, wide) = (scratch.normed.as_ptr(), scratch.wide.as_mut_ptr());
+                let normed = self.left(normed, rows.len(), dim, &mut scratch.bytes[0]);
                 for slice in &self.slices {
                     multiply(&tiles, normed, rows.len(), &slice.widen, |row, column, sums| {
                         let out = wide.add(left_place(row, column, width / STEP));
                         store_bf16(out, gelu(sums[0]));
                         store_bf16(out.add(16), gelu(sums[1]));
                     });
+                    let wide = self.left(wide, rows.len(), width, &mut scratch.bytes[1]);
                     multiply(&tiles, wide, rows.len(), &slice.narrow, |row, column, sums| {
                         add(sums, hidden.add((rows.start + row) * dim + column));
                     });
@@ -231,6 +262,22 @@ impl Block {
                 if !self.shape.norm_first {
                     self.normalize::<true>(&self.feed_forward_norm, scratch, rows.clone());
                 }
+            }
+        }
+    }
+
+    /// Rows of words as the layers want them: as they are, or in bytes, for which `room` is.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
+    unsafe fn left(&self, words: *const u16, n_rows: usize, depth: usize, room: &mut Bytes) -> Left {
+        match self.operands {
+            Operands::Bf16 => Left { tiles: words, ranges: std::ptr::null() },
+            Operands::Int8 => {
+                room.bytes.at_least(n_rows * depth.next_multiple_of(BYTES_STEP));
+                room.ranges.at_least(n_rows);
+                let (bytes, ranges) = (room.bytes.as_mut_ptr(), room.ranges.as_mut_ptr());
+                // SAFETY: by the caller; the room is made.
+                unsafe { to_bytes(words, n_rows, depth, bytes, ranges) };
+                Left { tiles: bytes.cast(), ranges }
             }
         }
     }
@@ -293,12 +340,12 @@ fn slice_width(feed_forward_dim: usize) -> usize {
 /// `rows x layer + bias`, handed out 32 numbers of one row at a time: row, first column, sums.
 ///
 /// # Safety
-/// `left` holds `n_rows` (a multiple of 32) rows of the layer's depth.
+/// `left` holds `n_rows` (a multiple of 32) rows of the layer's depth, of its kind of operands.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")]
 unsafe fn multiply(
     tiles: &Tiles,
-    left: *const u16,
+    left: Left,
     n_rows: usize,
     layer: &Layer,
     mut take: impl FnMut(usize, usize, [__m512; 2]),
@@ -306,22 +353,34 @@ unsafe fn multiply(
     #[repr(C, align(64))]
     struct Sums([f32; SIDE * SIDE]);
     let mut sums = [const { Sums([0.0; SIDE * SIDE]) }; 2];
-    let (depth, per_panel) = (layer.weights.depth, n_rows / SIDE);
-    let n_products = layer.weights.width / SIDE * per_panel;
+    let (n_steps, width) = match &layer.weights {
+        Weights::Words(words) => (words.depth / STEP, words.width),
+        Weights::Bytes(bytes) => (bytes.n_steps, bytes.width),
+    };
+    let per_panel = n_rows / SIDE;
+    let n_products = width / SIDE * per_panel;
     // Sums are handed out while the next product is under way.
     for number in 0..=n_products {
         if number < n_products {
             let (panel, first) = (number / per_panel, number % per_panel * SIDE);
+            let right = match &layer.weights {
+                Weights::Words(words) => words.panel(panel).as_ptr(),
+                Weights::Bytes(bytes) => bytes.panel(panel).as_ptr().cast(),
+            };
             // SAFETY: by the caller; panels are packed so.
             unsafe {
-                tiles.multiply(&Product {
-                    left: left.add(first * depth),
-                    right: layer.weights.panel(panel).as_ptr(),
+                let product = Product {
+                    left: left.tiles.add(first / 16 * n_steps * TILE),
+                    right,
                     right_step: 2 * TILE * 2,
-                    n_steps: depth / STEP,
+                    n_steps,
                     sums: sums[number % 2].0.as_mut_ptr(),
                     sums_stride: SIDE * 4,
-                });
+                };
+                match &layer.weights {
+                    Weights::Words(_) => tiles.multiply(&product),
+                    Weights::Bytes(_) => tiles.multiply_bytes(&product),
+                }
             }
         }
         let Some(before) = number.checked_sub(1) else { continue };
@@ -331,13 +390,36 @@ unsafe fn multiply(
         unsafe {
             let bias = layer.bias.as_ptr().add(column);
             let bias = [_mm512_loadu_ps(bias), _mm512_loadu_ps(bias.add(16))];
-            for row in 0..SIDE {
+            let of_row = |row: usize| {
                 let at = sums.add(row * SIDE);
-                let row_sums = [
-                    _mm512_add_ps(_mm512_load_ps(at), bias[0]),
-                    _mm512_add_ps(_mm512_load_ps(at.add(16)), bias[1]),
-                ];
-                take(first + row, column, row_sums);
+                [_mm512_load_ps(at), _mm512_load_ps(at.add(16))]
+            };
+            match &layer.weights {
+                Weights::Words(_) => {
+                    for row in 0..SIDE {
+                        let sums = of_row(row);
+                        let sums = [_mm512_add_ps(sums[0], bias[0]), _mm512_add_ps(sums[1], bias[1])];
+                        take(first + row, column, sums);
+                    }
+                }
+                Weights::Bytes(bytes) => {
+                    let of_columns = |of: &[f32]| {
+                        let at = of.as_ptr().add(column);
+                        [_mm512_load_ps(at), _mm512_load_ps(at.add(16))]
+                    };
+                    let (scales, weight_sums) = (of_columns(&bytes.scales), of_columns(&bytes.sums));
+                    for row in 0..SIDE {
+                        let [least, step] = (*left.ranges.add(first + row)).map(|value| _mm512_set1_ps(value));
+                        let sums = of_row(row);
+                        // Weights times the row's least number, and times what its bytes add.
+                        let stands_for = |half: usize| {
+                            let products = _mm512_cvtepi32_ps(_mm512_castps_si512(sums[half]));
+                            let base = _mm512_fmadd_ps(least, weight_sums[half], bias[half]);
+                            _mm512_fmadd_ps(products, _mm512_mul_ps(step, scales[half]), base)
+                        };
+                        take(first + row, column, [stands_for(0), stands_for(1)]);
+                    }
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::isa::Isa;
-use crate::shape::{BlockShape, BlockWeights, Rotary};
+use crate::shape::{BlockShape, BlockWeights, Operands, Rotary};
 
 /// Never made.
 pub struct Block(BlockShape);
@@ -17,7 +17,12 @@ impl Block {
     ///
     /// # Errors
     /// Always.
-    pub fn new(_isa: Isa, _shape: BlockShape, _weights: &BlockWeights<'_>) -> Result<Self, String> {
+    pub fn new(
+        _isa: Isa,
+        _operands: Operands,
+        _shape: BlockShape,
+        _weights: &BlockWeights<'_>,
+    ) -> Result<Self, String> {
         Err("this processor has no instructions for bfloat16".to_owned())
     }
 

@@ -1,7 +1,7 @@
 //! Weights of a linear layer as the products want them.
 
 use crate::aligned::Aligned;
-use crate::tile::{SIDE, STEP, TILE};
+use crate::tile::{BYTES_STEP, SIDE, STEP, TILE};
 
 /// `[depth, width]` in bfloat16, in panels of 32 columns; in each, step by step of 32 of depth, two tiles of 16 columns.
 pub(crate) struct PackedWeights {
@@ -41,6 +41,66 @@ fn place(depth: usize, row: usize, column: usize) -> usize {
     panel * depth * SIDE + step * 2 * TILE + tile * TILE + pair * 32 + column % 16 * 2 + half
 }
 
+/// `[depth, width]` in signed bytes, each column with a scale, in panels of 32 columns; in each, step by step of 64 of depth, two tiles
+/// of 16 columns.
+pub(crate) struct PackedBytes {
+    /// Steps of 64 of depth; what the last has too much is zero.
+    pub(crate) n_steps: usize,
+    pub(crate) width: usize,
+    bytes: Aligned<u8>,
+    /// What one of a column's bytes stands for.
+    pub(crate) scales: Aligned<f32>,
+    /// Sums of the columns, as their bytes stand for them.
+    pub(crate) sums: Aligned<f32>,
+}
+
+impl PackedBytes {
+    /// Packs matrices side by side as [`PackedWeights::pack`] does. A column's greatest magnitude becomes 127.
+    pub(crate) fn pack(depth: usize, matrices: &[&[f32]]) -> Self {
+        let width = matrices.iter().map(|values| values.len() / depth).sum();
+        let n_steps = depth.div_ceil(BYTES_STEP);
+        let mut packed = Self {
+            n_steps,
+            width,
+            bytes: Aligned::zeros(n_steps * BYTES_STEP * width),
+            scales: Aligned::zeros(width),
+            sums: Aligned::zeros(width),
+        };
+        let mut first = 0;
+        for values in matrices {
+            let n_columns = values.len() / depth;
+            for column in 0..n_columns {
+                let column_values = || values.iter().skip(column).step_by(n_columns);
+                let greatest = column_values().map(|value| value.abs()).max_by(f32::total_cmp);
+                let scale = greatest.unwrap_or(0.0) / 127.0;
+                let mut sum = 0;
+                for (row, value) in column_values().enumerate() {
+                    // A cast takes what is no number for zero; the scale tells of it, as it does of numbers without end.
+                    let byte = (value / scale).round_ties_even() as i8;
+                    packed.bytes[place_of_byte(n_steps, row, first + column)] = byte.cast_unsigned();
+                    sum += i32::from(byte);
+                }
+                packed.scales[first + column] = scale;
+                packed.sums[first + column] = sum as f32 * scale;
+            }
+            first += n_columns;
+        }
+        packed
+    }
+
+    /// The panel of columns from `32 * number` on.
+    pub(crate) fn panel(&self, number: usize) -> &[u8] {
+        let length = self.n_steps * BYTES_STEP * SIDE;
+        &self.bytes[number * length..(number + 1) * length]
+    }
+}
+
+fn place_of_byte(n_steps: usize, row: usize, column: usize) -> usize {
+    let (panel, step, tile) = (column / SIDE, row / BYTES_STEP, column % SIDE / 16);
+    let (four, part) = (row % BYTES_STEP / 4, row % 4);
+    ((panel * n_steps + step) * 2 + tile) * 2 * TILE + four * 64 + column % 16 * 4 + part
+}
+
 /// The nearest bfloat16, ties to even; what is no number stays none.
 pub(crate) fn to_bf16(value: f32) -> u16 {
     let bits = value.to_bits();
@@ -76,5 +136,29 @@ mod tests {
         // Rows 2 and 3 of column 17 of the first panel share a word.
         assert_eq!(place(64, 3, 17), place(64, 2, 17) + 1);
         assert_eq!(packed.panel(0)[place(64, 2, 17)], to_bf16(values[2 * 32 + 17]));
+    }
+
+    #[test]
+    fn bytes_stand_for_their_weights() {
+        // 96 deep: half of the second step is empty.
+        let values: Vec<f32> = (0..96 * 32).map(|at| (at as f32 * 0.37).sin() * (1 + at % 32) as f32).collect();
+        let packed = PackedBytes::pack(96, &[&values, &values]);
+        assert_eq!((packed.n_steps, packed.width, packed.panel(1).len()), (2, 64, 128 * 32));
+        let mut places: Vec<usize> =
+            (0..128).flat_map(|row| (0..64).map(move |column| place_of_byte(2, row, column))).collect();
+        places.sort_unstable();
+        assert_eq!(places, (0..128 * 64).collect::<Vec<_>>());
+        for column in 0..32 {
+            let mut sum = 0.0;
+            for row in 0..96 {
+                let byte = packed.panel(0)[place_of_byte(2, row, column)].cast_signed();
+                let stands_for = f32::from(byte) * packed.scales[32 + column];
+                assert!((stands_for - values[row * 32 + column]).abs() <= packed.scales[column] * 0.501);
+                sum += stands_for;
+            }
+            assert!((sum - packed.sums[column]).abs() < 1e-2);
+        }
+        let nothing = PackedBytes::pack(32, &[&[0.0; 32 * 32]]);
+        assert!(nothing.panel(0).iter().all(|byte| *byte == 0) && nothing.sums[0] == 0.0);
     }
 }

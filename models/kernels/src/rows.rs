@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::tile::{STEP, TILE};
+use crate::tile::{BYTES_STEP, STEP, TILE, left_place};
 
 /// 1 / ln 2.
 pub(crate) const LOG2_E: f32 = std::f32::consts::LOG2_E;
@@ -71,6 +71,58 @@ pub(crate) unsafe fn tile_row(row: *const f32, dim: usize, out: *mut u16) {
     for at in (0..dim).step_by(16) {
         // SAFETY: by the caller.
         unsafe { store_bf16(out.add(at / STEP * TILE + at % STEP), _mm512_loadu_ps(row.add(at))) };
+    }
+}
+
+/// Takes rows of bfloat16, in tiles of the left operand of a product, to bytes in tiles of the same kind. Each row has a range of its
+/// own, written to `ranges`: the number that zero stands for, and the step from byte to byte. A row with what is no number has no number
+/// for a step.
+///
+/// # Safety
+/// `words` are `n_rows` (a multiple of 16) rows of `depth` (a multiple of 32); `bytes` has room for as many rows of `depth` rounded up
+/// to 64, of which the rest is not written, and `ranges` for one a row.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
+pub(crate) unsafe fn to_bytes(
+    words: *const u16,
+    n_rows: usize,
+    depth: usize,
+    bytes: *mut u8,
+    ranges: *mut [f32; 2],
+) {
+    let n_steps = depth / STEP;
+    // SAFETY: by the caller.
+    let pair = |row: usize, step: usize| unsafe {
+        let both = _mm512_loadu_si512(words.add(left_place(row, step * STEP, n_steps)).cast());
+        let odd = _mm512_and_si512(both, _mm512_set1_epi32(!0xffff));
+        [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(both)), _mm512_castsi512_ps(odd)]
+    };
+    for row in 0..n_rows {
+        let [first, _] = pair(row, 0);
+        let (mut least, mut greatest, mut unordered) = (first, first, 0);
+        for step in 0..n_steps {
+            let [even, odd] = pair(row, step);
+            least = _mm512_min_ps(least, _mm512_min_ps(even, odd));
+            greatest = _mm512_max_ps(greatest, _mm512_max_ps(even, odd));
+            unordered |= _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(even, odd);
+        }
+        let least = _mm512_reduce_min_ps(least);
+        let range = _mm512_reduce_max_ps(greatest) - least;
+        let range = if unordered == 0 { range } else { f32::NAN };
+        // SAFETY: by the caller.
+        unsafe { *ranges.add(row) = [least, range / 255.0] };
+        let factor = _mm512_set1_ps(if range > 0.0 { 255.0 / range } else { 0.0 });
+        let shift = _mm512_mul_ps(_mm512_set1_ps(-least), factor);
+        let to = |values: __m512| _mm512_cvtps_epi32(_mm512_fmadd_ps(values, factor, shift));
+        for step in 0..n_steps {
+            let [even, odd] = pair(row, step);
+            let twos = _mm512_or_si512(to(even), _mm512_slli_epi32::<8>(to(odd)));
+            let at = step * STEP;
+            let place = (row / 16 * depth.div_ceil(BYTES_STEP) + at / BYTES_STEP) * 2 * TILE
+                + row % 16 * BYTES_STEP
+                + at % BYTES_STEP;
+            // SAFETY: by the caller.
+            unsafe { _mm256_storeu_si256(bytes.add(place).cast(), _mm512_cvtepi32_epi16(twos)) };
+        }
     }
 }
 

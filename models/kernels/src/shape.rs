@@ -5,6 +5,15 @@ const STEP: usize = 32;
 /// Widest head.
 pub(crate) const MAX_HEAD_DIM: usize = 256;
 
+/// What the products of a block's linear layers are made of; those of attention are bfloat16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operands {
+    /// Words of bfloat16.
+    Bf16,
+    /// Bytes: weights with a scale for each column, and rows with a least number and a step of their own.
+    Int8,
+}
+
 /// Sizes of a block.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BlockShape {

@@ -3,6 +3,9 @@
 //! Operands are bfloat16 as 16-bit words; sums are 32-bit floats. Both lie in tiles of one kilobyte, 16 lines of 64 bytes, so that a
 //! product reads memory in order. A tile of the left operand is 16 rows by 32 of depth. One of the right is 32 of depth by 16
 //! columns, with pairs of its rows side by side: a 32-bit word holds two neighbouring rows of one column.
+//!
+//! Or operands are bytes, unsigned on the left and signed on the right, and sums are 32-bit integers: then a tile is 64 deep, and four
+//! neighbouring rows of a column are side by side.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -13,6 +16,9 @@ use crate::isa::Kind;
 pub(crate) const SIDE: usize = 32;
 /// Depth of one step.
 pub(crate) const STEP: usize = 32;
+
+/// Depth of one step of bytes.
+pub(crate) const BYTES_STEP: usize = 64;
 
 /// Words of one tile.
 pub(crate) const TILE: usize = 16 * 32;
@@ -26,9 +32,9 @@ pub(crate) struct Product {
     pub(crate) right: *const u16,
     /// Bytes from one step's tiles of the right to the next's.
     pub(crate) right_step: usize,
-    /// Steps of 32 of depth, at least one.
+    /// Steps of 32 of depth, at least one; of bytes, steps of 64.
     pub(crate) n_steps: usize,
-    /// Sums, 32 rows of 32.
+    /// Sums, 32 rows of 32; of bytes, the bits of integers.
     pub(crate) sums: *mut f32,
     /// Bytes from row to row.
     pub(crate) sums_stride: usize,
@@ -71,7 +77,21 @@ impl Tiles {
             // SAFETY: by the caller; the processor has what the kind says.
             Kind::Amx => unsafe { multiply_amx(product) },
             // SAFETY: likewise.
-            Kind::Avx512 => unsafe { multiply_avx512::<2, false>(product) },
+            Kind::Avx512 => unsafe { multiply_avx512::<2, false, false>(product) },
+        }
+    }
+
+    /// Computes one product of bytes.
+    ///
+    /// # Safety
+    /// As for [`Tiles::multiply`].
+    #[inline]
+    pub(crate) unsafe fn multiply_bytes(&self, product: &Product) {
+        match self.0 {
+            // SAFETY: by the caller; the processor has what the kind says.
+            Kind::Amx => unsafe { multiply_bytes_amx(product) },
+            // SAFETY: likewise.
+            Kind::Avx512 => unsafe { multiply_avx512::<2, false, true>(product) },
         }
     }
 
@@ -85,7 +105,7 @@ impl Tiles {
             // SAFETY: by the caller; the processor has what the kind says.
             Kind::Amx => unsafe { add_amx(product) },
             // SAFETY: likewise.
-            Kind::Avx512 => unsafe { multiply_avx512::<2, true>(product) },
+            Kind::Avx512 => unsafe { multiply_avx512::<2, true, false>(product) },
         }
     }
 
@@ -99,7 +119,7 @@ impl Tiles {
             // SAFETY: by the caller; the processor has what the kind says.
             Kind::Amx => unsafe { add_narrow_amx(product) },
             // SAFETY: likewise.
-            Kind::Avx512 => unsafe { multiply_avx512::<1, true>(product) },
+            Kind::Avx512 => unsafe { multiply_avx512::<1, true, false>(product) },
         }
     }
 }
@@ -116,7 +136,7 @@ impl Drop for Tiles {
 /// Instructions over the operands of a product: `left`, `lower` (16 rows below), `right`, `line` (bytes from line to line of a tile),
 /// `step`, `n`, `sums`, `low_sums` and `sums_stride`. Tiles hold nothing before and after.
 macro_rules! on_tiles {
-    ($p:ident: $($instruction:literal),+ $(,)?) => {
+    ($p:ident: $($instruction:expr),+ $(,)?) => {
         asm!(
             $($instruction,)+
             left = inout(reg) $p.left => _,
@@ -135,20 +155,20 @@ macro_rules! on_tiles {
     };
 }
 
-/// Two by two tiles of sums, loaded operands used twice each, after `start`.
+/// Two by two tiles of sums by the instruction `dot`, loaded operands used twice each, after `start`.
 macro_rules! two_by_two {
-    ($p:ident: $($start:literal),+ $(,)?) => {
+    ($p:ident, $dot:literal: $($start:literal),+ $(,)?) => {
         on_tiles!($p:
             $($start,)+
             "2:",
             "tileloadd tmm4, [{left} + {line}*1]",
             "tileloadd tmm6, [{right} + {line}*1]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
+            concat!($dot, " tmm0, tmm4, tmm6"),
             "tileloadd tmm7, [{right} + {line}*1 + 1024]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
+            concat!($dot, " tmm1, tmm4, tmm7"),
             "tileloadd tmm5, [{lower} + {line}*1]",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
+            concat!($dot, " tmm2, tmm5, tmm6"),
+            concat!($dot, " tmm3, tmm5, tmm7"),
             "add {left}, 1024",
             "add {lower}, 1024",
             "add {right}, {step}",
@@ -165,14 +185,20 @@ macro_rules! two_by_two {
 #[inline]
 unsafe fn multiply_amx(p: &Product) {
     // SAFETY: by the caller.
-    unsafe { two_by_two!(p: "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3") }
+    unsafe { two_by_two!(p, "tdpbf16ps": "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3") }
+}
+
+#[inline]
+unsafe fn multiply_bytes_amx(p: &Product) {
+    // SAFETY: by the caller.
+    unsafe { two_by_two!(p, "tdpbusd": "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3") }
 }
 
 #[inline]
 unsafe fn add_amx(p: &Product) {
     // SAFETY: by the caller.
     unsafe {
-        two_by_two!(p:
+        two_by_two!(p, "tdpbf16ps":
             "tileloadd tmm0, [{sums} + {sums_stride}*1]",
             "tileloadd tmm1, [{sums} + {sums_stride}*1 + 64]",
             "tileloadd tmm2, [{low_sums} + {sums_stride}*1]",
@@ -207,8 +233,8 @@ unsafe fn add_narrow_amx(p: &Product) {
 }
 
 /// Some rows at a time and 16 columns or twice as many: sixteen registers of sums.
-#[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn multiply_avx512<const TILES: usize, const ADD: bool>(p: &Product) {
+#[target_feature(enable = "avx512f,avx512bf16,avx512vnni")]
+unsafe fn multiply_avx512<const TILES: usize, const ADD: bool, const BYTES: bool>(p: &Product) {
     const ROWS: usize = 8;
     for first in (0..SIDE).step_by(ROWS) {
         let place = |row: usize, tile: usize| {
@@ -237,13 +263,15 @@ unsafe fn multiply_avx512<const TILES: usize, const ADD: bool>(p: &Product) {
                     }
                     for (row, sums) in sums.iter_mut().enumerate() {
                         let left = lefts.add(row * STEP + pair * 2).cast::<i32>().read_unaligned();
-                        let left = std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(left));
+                        let left = _mm512_set1_epi32(left);
                         for (sum, columns) in sums.iter_mut().zip(columns) {
-                            *sum = _mm512_dpbf16_ps(
-                                *sum,
-                                left,
-                                std::mem::transmute::<__m512i, __m512bh>(columns),
-                            );
+                            *sum = if BYTES {
+                                let known = _mm512_castps_si512(*sum);
+                                _mm512_castsi512_ps(_mm512_dpbusd_epi32(known, left, columns))
+                            } else {
+                                let words = |words| std::mem::transmute::<__m512i, __m512bh>(words);
+                                _mm512_dpbf16_ps(*sum, words(left), words(columns))
+                            };
                         }
                     }
                 }

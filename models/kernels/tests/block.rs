@@ -1,10 +1,11 @@
-//! A block against the same arithmetic spelled out in 64 bits, on every kind of instruction that this processor has.
+//! A block against the same arithmetic spelled out in 64 bits, on every kind of instruction that this processor has and with every kind
+//! of operand.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::ops::Range;
 
 use proptest::prelude::*;
-use protext_kernels::{Block, BlockShape, BlockWeights, Isa, Rotary, Scratch};
+use protext_kernels::{Block, BlockShape, BlockWeights, Isa, Operands, Rotary, Scratch};
 
 /// Numbers in (-1, 1) that are the same each time.
 fn numbers(n: usize, seed: u64) -> Vec<f32> {
@@ -46,7 +47,7 @@ impl Weights {
         Self { shape, parts }
     }
 
-    fn block(&self, isa: Isa) -> Block {
+    fn block(&self, (isa, operands): (Isa, Operands)) -> Block {
         let part = |at: usize| (self.parts[at].0.as_slice(), self.parts[at].1.as_slice());
         let weights = BlockWeights {
             attention_norm: part(0),
@@ -58,7 +59,7 @@ impl Weights {
             widen: part(6),
             narrow: part(7),
         };
-        Block::new(isa, self.shape, &weights).unwrap()
+        Block::new(isa, operands, self.shape, &weights).unwrap()
     }
 
     /// One sequence through the block in 64 bits.
@@ -174,7 +175,7 @@ fn tables(n: usize, head_dim: usize) -> (Vec<f32>, Vec<f32>) {
     (0..n * head_dim / 2).map(|at| (angle(at).cos() as f32, angle(at).sin() as f32)).unzip()
 }
 
-fn kinds() -> Vec<Isa> {
+fn kinds() -> Vec<(Isa, Operands)> {
     let mut kinds: Vec<Isa> = [Isa::detect(), Isa::avx512()].into_iter().flatten().collect();
     kinds.dedup();
     if kinds.is_empty() {
@@ -182,7 +183,8 @@ fn kinds() -> Vec<Isa> {
     } else if kinds.len() == 1 {
         eprintln!("NOT RUN on AMX: this processor has none, or the system does not permit it");
     }
-    kinds
+    let each = kinds.into_iter();
+    each.flat_map(|isa| [Operands::Bf16, Operands::Int8].map(|operands| (isa, operands))).collect()
 }
 
 /// Sequences one behind the other.
@@ -210,10 +212,15 @@ const SHAPES: [BlockShape; 4] = [
 
 #[test]
 fn a_block_answers_as_the_arithmetic_does() {
-    for isa in kinds() {
+    for kind in kinds() {
+        // Least cosine, and most that a number may be off.
+        let (least, most) = match kind.1 {
+            Operands::Bf16 => (0.999_9, 0.1),
+            Operands::Int8 => (0.999_5, 0.3),
+        };
         for shape in SHAPES {
             let weights = Weights::new(shape);
-            let block = weights.block(isa);
+            let block = weights.block(kind);
             let tables = tables(520, shape.dim / shape.n_heads);
             for turned in [true, false] {
                 let lengths = match shape.dim {
@@ -229,10 +236,10 @@ fn a_block_answers_as_the_arithmetic_does() {
                     let part = rows.start * shape.dim..rows.end * shape.dim;
                     let expected = weights.reference(&hidden[part.clone()], turned.then_some(&tables));
                     let cosine = cosine(&out[part.clone()], &expected);
-                    assert!(cosine > 0.999_9, "{} {shape:?}, {} tokens: {cosine}", isa.name(), rows.len());
+                    assert!(cosine > least, "{kind:?} {shape:?}, {} tokens: {cosine}", rows.len());
                     let off = out[part].iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs());
                     let worst = off.fold(0.0, f64::max);
-                    assert!(worst < 0.1, "{} {shape:?}, {} tokens: {worst}", isa.name(), rows.len());
+                    assert!(worst < most, "{kind:?} {shape:?}, {} tokens: {worst}", rows.len());
                 }
             }
         }
@@ -241,7 +248,9 @@ fn a_block_answers_as_the_arithmetic_does() {
 
 #[test]
 fn scores_beyond_what_powers_hold_are_shared_out() {
-    for isa in kinds() {
+    for kind in kinds() {
+        // What rounding does to such keys decides who is seen.
+        let least = if kind.1 == Operands::Bf16 { 0.995 } else { 0.97 };
         for key_bias in [5.0, -5.0] {
             let mut weights = Weights::new(SHAPES[1]);
             // All scores of a head near 600, or near -600: e^600 is beyond 32 bits, and e^-600 is nothing.
@@ -250,11 +259,11 @@ fn scores_beyond_what_powers_hold_are_shared_out() {
             let lengths = [33, 100];
             let hidden = numbers(133 * 96, 9);
             let mut out = vec![f32::NAN; hidden.len()];
-            weights.block(isa).run(&mut Scratch::default(), &hidden, &ranges(&lengths), None, &mut out);
+            weights.block(kind).run(&mut Scratch::default(), &hidden, &ranges(&lengths), None, &mut out);
             for rows in ranges(&lengths) {
                 let part = rows.start * 96..rows.end * 96;
                 let cosine = cosine(&out[part.clone()], &weights.reference(&hidden[part], None));
-                assert!(cosine > 0.995, "{} with keys at {key_bias}: {cosine}", isa.name());
+                assert!(cosine > least, "{kind:?} with keys at {key_bias}: {cosine}");
             }
         }
     }
@@ -278,7 +287,7 @@ fn a_wrong_shape_or_part_is_named() {
         widen: part(6),
         narrow: part(7),
     };
-    assert!(Block::new(isa, SHAPES[1], &swapped).err().unwrap().contains("output has"));
+    assert!(Block::new(isa, Operands::Bf16, SHAPES[1], &swapped).err().unwrap().contains("output has"));
 }
 
 proptest! {
@@ -291,8 +300,8 @@ proptest! {
         let weights = Weights::new(shape);
         let tables = tables(140, shape.dim / shape.n_heads);
         let rotary = Rotary { cos: &tables.0, sin: &tables.1 };
-        for isa in kinds() {
-            let block = weights.block(isa);
+        for kind in kinds() {
+            let block = weights.block(kind);
             let mut scratch = Scratch::default();
             let spread: Vec<Range<usize>> =
                 ranges(&lengths).iter().enumerate().map(|(at, rows)| rows.start + at * gap..rows.end + at * gap).collect();
@@ -307,5 +316,29 @@ proptest! {
                 prop_assert_eq!(&alone[..], &together[values]);
             }
         }
+    }
+}
+
+#[test]
+fn what_is_no_number_stays_none() {
+    for kind in kinds() {
+        for part in [2, 4, 6] {
+            for wrong in [f32::NAN, f32::INFINITY] {
+                let mut weights = Weights::new(SHAPES[1]);
+                let (weight, bias) = &mut weights.parts[part];
+                weight[5 * bias.len() + 40] = wrong;
+                let hidden = numbers(40 * 96, 9);
+                let mut out = vec![0.0; hidden.len()];
+                let rows = std::slice::from_ref(&(0..40));
+                weights.block(kind).run(&mut Scratch::default(), &hidden, rows, None, &mut out);
+                assert!(out.iter().any(|value| !value.is_finite()), "{kind:?}: {wrong} in part {part} is lost");
+            }
+        }
+        let mut hidden = numbers(40 * 96, 9);
+        hidden[7 * 96 + 3] = f32::NAN;
+        let mut out = vec![0.0; hidden.len()];
+        let (weights, rows) = (Weights::new(SHAPES[1]), std::slice::from_ref(&(0..40)));
+        weights.block(kind).run(&mut Scratch::default(), &hidden, rows, None, &mut out);
+        assert!(out[7 * 96..8 * 96].iter().all(|value| value.is_nan()), "{kind:?}: a token is lost");
     }
 }

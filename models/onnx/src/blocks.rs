@@ -1,4 +1,4 @@
-//! Transformer blocks in bfloat16 as an operator of ONNX Runtime's CPU provider.
+//! Transformer blocks in bfloat16 or in bytes as an operator of ONNX Runtime's CPU provider.
 //!
 //! `protext::EncoderBlock` takes `hidden [batch, tokens, dim]`, `lengths [batch]`, the block's sixteen weights, and for rotary positions
 //! `cos` and `sin [tokens, head_dim / 2]`; rows past a sequence's length are neither read nor computed, and zero in the answer. The
@@ -14,7 +14,7 @@ use ort::operator::{
     ShapeInferenceContext,
 };
 use ort::value::{DynTensorValueType, TensorElementType, ValueRef};
-use protext_kernels::{Block, BlockShape, BlockWeights, Isa, Pair, Rotary, Scratch};
+use protext_kernels::{Block, BlockShape, BlockWeights, Isa, Operands, Pair, Rotary, Scratch};
 
 /// The operator's domain.
 const DOMAIN: &str = "protext";
@@ -29,13 +29,14 @@ const SIN: usize = COS + 1;
 /// Packed weights of one graph's blocks, which all its sessions share.
 pub(crate) struct PackedBlocks {
     isa: Isa,
+    operands: Operands,
     /// By the node's name.
     blocks: Mutex<HashMap<String, Arc<Block>>>,
 }
 
 impl PackedBlocks {
-    pub(crate) fn new(isa: Isa) -> Arc<Self> {
-        Arc::new(Self { isa, blocks: Mutex::default() })
+    pub(crate) fn new(isa: Isa, operands: Operands) -> Arc<Self> {
+        Arc::new(Self { isa, operands, blocks: Mutex::default() })
     }
 
     /// Lets go of the weights that no session uses.
@@ -81,13 +82,13 @@ impl Operator for EncoderBlock {
         if let Some(block) = blocks.get(&name) {
             return Ok(BlockKernel { block: Arc::clone(block) });
         }
-        let block = Arc::new(pack(self.0.isa, context)?);
+        let block = Arc::new(pack(self.0.isa, self.0.operands, context)?);
         blocks.insert(name, Arc::clone(&block));
         Ok(BlockKernel { block })
     }
 }
 
-fn pack(isa: Isa, context: &KernelContext<'_>) -> ort::Result<Block> {
+fn pack(isa: Isa, operands: Operands, context: &KernelContext<'_>) -> ort::Result<Block> {
     let values = (0..N_WEIGHTS)
         .map(|at| context.constant_input::<DynTensorValueType>(FIRST_WEIGHT + at))
         .collect::<ort::Result<Vec<ValueRef<'_, DynTensorValueType>>>>()?;
@@ -114,7 +115,7 @@ fn pack(isa: Isa, context: &KernelContext<'_>) -> ort::Result<Block> {
         widen: pair(6),
         narrow: pair(7),
     };
-    Block::new(isa, shape, &weights).map_err(ort::Error::new)
+    Block::new(isa, operands, shape, &weights).map_err(ort::Error::new)
 }
 
 struct BlockKernel {

@@ -66,6 +66,8 @@ pub enum Precision {
     Fp32,
     /// Matrix products in bfloat16, where the processor has them.
     Bf16,
+    /// Products with weights in bytes, others in bfloat16.
+    Int8,
 }
 
 impl Precision {
@@ -74,7 +76,7 @@ impl Precision {
     #[must_use]
     pub fn of(device: Device) -> &'static [Self] {
         match device {
-            Device::Cpu if has_bf16() => &[Self::Fp32, Self::Bf16],
+            Device::Cpu if has_bf16() => &[Self::Fp32, Self::Bf16, Self::Int8],
             Device::Openvino if has_bf16() => &[Self::Bf16, Self::Fp32],
             _ => &[Self::Fp32],
         }
@@ -86,6 +88,7 @@ impl Precision {
         match self {
             Self::Fp32 => 0.99999,
             Self::Bf16 => 0.999,
+            Self::Int8 => 0.998,
         }
     }
 }
@@ -95,6 +98,7 @@ impl fmt::Display for Precision {
         f.write_str(match self {
             Self::Fp32 => "fp32",
             Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
         })
     }
 }
@@ -106,7 +110,8 @@ impl FromStr for Precision {
         match name {
             "fp32" => Ok(Self::Fp32),
             "bf16" => Ok(Self::Bf16),
-            other => Err(format!("unknown precision {other:?}: use fp32 or bf16")),
+            "int8" => Ok(Self::Int8),
+            other => Err(format!("unknown precision {other:?}: use fp32, bf16 or int8")),
         }
     }
 }
@@ -171,10 +176,10 @@ pub fn has_bf16() -> bool {
     Isa::avx512().is_some()
 }
 
-/// True if it does so in tiles (AMX), which makes blocks in bfloat16 the fastest that the CPU provider has.
+/// True if that makes blocks in bfloat16 faster than ONNX Runtime in 32 bits.
 #[must_use]
-pub fn has_tiles() -> bool {
-    Isa::detect().is_some_and(Isa::has_tiles)
+pub fn has_fast_bf16() -> bool {
+    Isa::detect().is_some_and(Isa::is_fast)
 }
 
 /// How an encoder uses the machine; everything settled.
@@ -218,10 +223,7 @@ impl SessionPlan {
         match self.device {
             Device::Auto | Device::Cpu => Vec::new(),
             Device::Openvino => {
-                let numbers = match self.precision {
-                    Precision::Fp32 => "f32",
-                    Precision::Bf16 => "bf16",
-                };
+                let numbers = if self.precision == Precision::Fp32 { "f32" } else { "bf16" };
                 // Threads are not pinned: all sessions would choose the same cores.
                 let config = format!(
                     r#"{{"CPU":{{"INFERENCE_PRECISION_HINT":"{numbers}","INFERENCE_NUM_THREADS":"{threads}","NUM_STREAMS":"1","ENABLE_CPU_PINNING":"NO"}}}}"#
@@ -247,12 +249,12 @@ mod tests {
 
     #[test]
     fn choices_are_written_as_they_are_read() {
-        for written in ["auto", "cpu", "cpu:fp32", "openvino:bf16", "cuda"] {
+        for written in ["auto", "cpu", "cpu:fp32", "cpu:int8", "openvino:bf16", "cuda"] {
             assert_eq!(written.parse::<DeviceChoice>().unwrap().to_string(), written);
         }
         let refused = |written: &str| written.parse::<DeviceChoice>().unwrap_err();
         assert!(refused("tpu").contains("use auto, cpu, openvino or cuda"));
-        assert!(refused("cpu:fp8").contains("use fp32 or bf16"));
+        assert!(refused("cpu:fp8").contains("use fp32, bf16 or int8"));
         assert!(refused("auto:bf16").contains("name a device"));
     }
 
@@ -264,5 +266,6 @@ mod tests {
         assert_eq!(named("openvino").unwrap().precision, Precision::of(Device::Openvino)[0]);
         let refused = named("cuda:bf16").unwrap_err().to_string();
         assert!(refused.contains("fp32 here, not in bf16"), "{refused}");
+        assert!(named("openvino:int8").unwrap_err().to_string().contains("not in int8"));
     }
 }

@@ -11,7 +11,7 @@ use protext_core::{
     EncodeError, Encoded, Encoder, EncoderInput, EncoderRow, EncoderWorker, Fingerprint, LongPolicy,
     Modality, N_WORD_COMPONENTS, Piece, PieceOutput, Prepared, RowKind, Running, Space, join, word_row,
 };
-use protext_kernels::Isa;
+use protext_kernels::{Isa, Operands};
 
 use crate::blocks::PackedBlocks;
 use crate::device::{Device, Precision, SessionPlan};
@@ -282,11 +282,14 @@ fn give_memory_back() {
 }
 
 fn blocks_of(plan: &SessionPlan) -> Result<Option<Arc<PackedBlocks>>, ModelError> {
-    if (plan.device, plan.precision) != (Device::Cpu, Precision::Bf16) {
-        return Ok(None);
-    }
+    let operands = match (plan.device, plan.precision) {
+        (Device::Cpu, Precision::Bf16) => Operands::Bf16,
+        (Device::Cpu, Precision::Int8) => Operands::Int8,
+        _ => return Ok(None),
+    };
     let reason = "this processor has no instructions for bfloat16".to_owned();
-    Isa::detect().map(PackedBlocks::new).map(Some).ok_or(ModelError::Device { device: plan.device, reason })
+    let isa = Isa::detect().ok_or(ModelError::Device { device: plan.device, reason })?;
+    Ok(Some(PackedBlocks::new(isa, operands)))
 }
 
 fn share_of_tokens(pooling: TokenPooling, n_tokens: usize) -> Vec<f32> {

@@ -17,7 +17,7 @@ mod runtime;
 mod session;
 mod tokenize;
 
-pub use device::{Device, DeviceChoice, Precision, SessionPlan, has_bf16, has_tiles};
+pub use device::{Device, DeviceChoice, Precision, SessionPlan, has_bf16, has_fast_bf16};
 pub use encoder::{EncoderSpec, OnnxEncoder, TokenPooling, Tokenization};
 pub use error::ModelError;
 pub use head::{OnnxHead, OnnxPairHead, ensure_task};

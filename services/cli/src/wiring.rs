@@ -11,7 +11,8 @@ use protext_core::{Encoder, Modality, Projection, RowKind, Space};
 use protext_engine::{BatcherSettings, Embedder, Engine};
 use protext_onnx::{
     Device, DeviceChoice, EncoderSpec, ModelError, OnnxEncoder, OnnxLanguageHead, OnnxProjection,
-    OnnxRuntime, Precision, ProjectionSpec, SessionPlan, TokenPooling, Tokenization, has_bf16, has_tiles,
+    OnnxRuntime, Precision, ProjectionSpec, SessionPlan, TokenPooling, Tokenization, has_bf16,
+    has_fast_bf16,
 };
 use protext_registry::convert::Dialect;
 use protext_registry::heads::{
@@ -104,9 +105,9 @@ pub(crate) fn load_runtime(cache: &Cache, choice: impl Into<DeviceChoice>) -> an
 
 /// Whether OpenVINO is faster here than the CPU provider. What the processor has decides, not the clock, so that a machine answers
 /// alike each time: OpenVINO's bfloat16 is faster than ONNX Runtime in 32 bits, and our own blocks are faster than OpenVINO where
-/// there are tiles for them (`docs/results/speed.md`).
+/// they are faster than 32 bits at all (`docs/results/speed.md`).
 fn openvino_is_faster() -> bool {
-    has_bf16() && !has_tiles()
+    has_bf16() && !has_fast_bf16()
 }
 
 /// Of the builds that are installed, the first that can run here and is faster than those after it.
@@ -146,14 +147,14 @@ pub(crate) fn open_encoder(
     })
 }
 
-/// The CPU provider with the numbers that are fastest here: bfloat16 where the processor has tiles for it.
+/// The CPU provider with the numbers that are fastest here without a price: bfloat16 where the processor is fast at it.
 fn open_encoder_on_cpu(
     registry: &Registry,
     runtime: &OnnxRuntime,
     model: &ReadyModel,
 ) -> anyhow::Result<OnnxEncoder> {
     let fp32 = || open_encoder_on(registry, runtime, model, Device::Cpu.into());
-    if !has_tiles() {
+    if !has_fast_bf16() {
         return fp32();
     }
     let bf16 = DeviceChoice { device: Device::Cpu, precision: Some(Precision::Bf16) };
@@ -175,7 +176,7 @@ fn open_encoder_on(
     let dialect = match (plan.device, plan.precision) {
         // It knows standard operators alone.
         (Device::Openvino, _) => Dialect::Standard,
-        (Device::Cpu, Precision::Bf16) => Dialect::Blocks,
+        (Device::Cpu, Precision::Bf16 | Precision::Int8) => Dialect::Blocks,
         _ => Dialect::OnnxRuntime,
     };
     if dialect != Dialect::OnnxRuntime {
