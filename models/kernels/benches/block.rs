@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use protext_kernels::{Block, BlockShape, BlockWeights, Isa, Operands, Rotary, Scratch};
+use protext_kernels::{Block, BlockShape, BlockWeights, InputMeans, Isa, Operands, Rotary, Scratch};
 
 /// Blocks in turns, so that weights are read from as far away as in a model of so many layers.
 const N_LAYERS: usize = 6;
@@ -42,7 +42,7 @@ fn block(isa: Isa, operands: Operands, shape: BlockShape) -> Block {
         widen: (&widen.0, &widen.1),
         narrow: (&narrow.0, &narrow.1),
     };
-    Block::new(isa, operands, shape, &weights).unwrap()
+    Block::new(isa, operands, shape, &weights, &InputMeans::default()).unwrap()
 }
 
 fn main() {
@@ -77,7 +77,13 @@ fn main() {
                 for _ in 0..N_ROUNDS {
                     let started = Instant::now();
                     for block in &blocks {
-                        block.run(&mut scratch, &first[..n_tokens * dim], &sequences, Some(&rotary), &mut out);
+                        block.run(
+                            &mut scratch,
+                            &first[..n_tokens * dim],
+                            &sequences,
+                            Some(&rotary),
+                            &mut out,
+                        );
                     }
                     least = least.min(started.elapsed().as_secs_f64() * 1e6 / (n_tokens * N_LAYERS) as f64);
                 }

@@ -9,7 +9,7 @@ use crate::attention::{AttentionScratch, Mixed, Projected, attend};
 use crate::isa::Isa;
 use crate::packed::{PackedBytes, PackedWeights};
 use crate::rows::{gelu, normalize, store_bf16, tile_row, to_bytes};
-use crate::shape::{BlockShape, BlockWeights, Operands, Pair, Rotary};
+use crate::shape::{BlockShape, BlockWeights, Input, InputMeans, Operands, Pair, Rotary};
 use crate::tile::{BYTES_STEP, Product, SIDE, STEP, TILE, Tiles, left_place};
 
 /// Most rows that go through the layers together: their operands stay in the second cache.
@@ -27,6 +27,8 @@ pub struct Scratch {
     wide: Aligned<u16>,
     /// What goes into a layer of bytes: of `normed` or `mixed`, and of `wide`.
     bytes: [Bytes; 2],
+    /// What goes into the layers, where it is recorded.
+    means: Option<InputMeans>,
     attention: AttentionScratch,
 }
 
@@ -79,7 +81,8 @@ struct FeedForward {
 }
 
 impl Block {
-    /// Packs the weights.
+    /// Packs the weights. `means` are those of a block of the same weights in bfloat16 ([`Block::record`]): bytes are better with them, and
+    /// empty ones will do.
     ///
     /// # Errors
     /// What is wrong with the shape, or which part has another size.
@@ -88,6 +91,7 @@ impl Block {
         operands: Operands,
         shape: BlockShape,
         weights: &BlockWeights<'_>,
+        means: &InputMeans,
     ) -> Result<Self, String> {
         shape.check()?;
         let BlockShape { dim, feed_forward_dim: wide, .. } = shape;
@@ -107,12 +111,15 @@ impl Block {
             }
         }
         let norm = |(scale, shift): Pair<'_>| Norm { scale: scale.to_vec(), shift: shift.to_vec() };
-        let layer = |depth: usize, parts: &[Pair<'_>]| {
+        let layer = |depth: usize, parts: &[Pair<'_>], (input, first): (Input, usize)| {
             let matrices: Vec<&[f32]> = parts.iter().map(|(weight, _)| *weight).collect();
-            let bias = parts.iter().flat_map(|(_, bias)| bias.iter().copied()).collect();
+            let mut bias: Vec<f32> = parts.iter().flat_map(|(_, bias)| bias.iter().copied()).collect();
             let weights = match operands {
                 Operands::Bf16 => Weights::Words(PackedWeights::pack(depth, &matrices)),
-                Operands::Int8 => Weights::Bytes(PackedBytes::pack(depth, &matrices)),
+                Operands::Int8 => {
+                    let means: Vec<f32> = means.of(input, first).take(depth).collect();
+                    Weights::Bytes(PackedBytes::pack(depth, &matrices, &means, &mut bias))
+                }
             };
             Layer { weights, bias }
         };
@@ -121,22 +128,20 @@ impl Block {
             let (weight, bias) = weights.widen;
             let columns: Vec<f32> =
                 weight.chunks_exact(wide).flat_map(|row| &row[first..first + width]).copied().collect();
-            let widen = layer(dim, &[(&columns, &bias[first..first + width])]);
+            let widen = layer(dim, &[(&columns, &bias[first..first + width])], (Input::Widen, 0));
             let (weight, bias) = weights.narrow;
             // The bias is added once.
             let bias = if first == 0 { bias.to_vec() } else { vec![0.0; dim] };
-            FeedForward {
-                widen,
-                narrow: layer(width, &[(&weight[first * dim..(first + width) * dim], &bias)]),
-            }
+            let rows = &weight[first * dim..(first + width) * dim];
+            FeedForward { widen, narrow: layer(width, &[(rows, &bias)], (Input::Narrow, first)) }
         };
         Ok(Self {
             isa,
             operands,
             shape,
             attention_norm: norm(weights.attention_norm),
-            projections: layer(dim, &[weights.query, weights.key, weights.value]),
-            output: layer(dim, &[weights.output]),
+            projections: layer(dim, &[weights.query, weights.key, weights.value], (Input::Projections, 0)),
+            output: layer(dim, &[weights.output], (Input::Output, 0)),
             feed_forward_norm: norm(weights.feed_forward_norm),
             slices: (0..wide).step_by(width).map(slice).collect(),
         })
@@ -187,6 +192,25 @@ impl Block {
         }
     }
 
+    /// As [`Block::run`], and adds what goes into the layers to `means`.
+    ///
+    /// # Panics
+    /// As [`Block::run`].
+    pub fn record(
+        &self,
+        scratch: &mut Scratch,
+        hidden: &[f32],
+        sequences: &[Range<usize>],
+        rotary: Option<&Rotary<'_>>,
+        out: &mut [f32],
+        means: &mut InputMeans,
+    ) {
+        means.count(sequences.iter().map(Range::len).sum());
+        scratch.means = Some(std::mem::take(means));
+        self.run(scratch, hidden, sequences, rotary, out);
+        *means = scratch.means.take().unwrap_or_default();
+    }
+
     /// The same, on rows that lie one behind the other in `scratch.hidden`.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")]
     unsafe fn run_packed(
@@ -201,6 +225,8 @@ impl Block {
         let tiles = Tiles::ready(self.isa.kind());
         let n_rows = n_tokens.next_multiple_of(SIDE);
         let together = rows_together(n_rows);
+        // Of a chunk, without what fills it up.
+        let there = |rows: &Range<usize>| rows.end.min(n_tokens) - rows.start;
         let chunks = || (0..n_rows).step_by(together).map(|start| start..(start + together).min(n_rows));
         for rows in chunks() {
             // SAFETY: the room is made for all rows, rounded up to 32.
@@ -210,6 +236,7 @@ impl Block {
                     false => self.tile_rows(scratch, rows.clone()),
                 }
                 let (normed, projected) = (scratch.normed.as_ptr(), scratch.projected.as_mut_ptr());
+                scratch.record((Input::Projections, 0), normed, there(&rows), dim);
                 let normed = self.left(normed, rows.len(), dim, &mut scratch.bytes[0]);
                 multiply(&tiles, normed, rows.len(), &self.projections, |row, column, sums| {
                     store(sums, projected.add((rows.start + row) * 3 * dim + column));
@@ -237,8 +264,9 @@ impl Block {
             // SAFETY: as above.
             unsafe {
                 let (mixed, hidden) = (scratch.mixed.as_ptr(), scratch.hidden.as_mut_ptr());
-                let mixed =
-                    self.left(mixed.add(rows.start * dim), rows.len(), dim, &mut scratch.bytes[0]);
+                let mixed = mixed.add(rows.start * dim);
+                scratch.record((Input::Output, 0), mixed, there(&rows), dim);
+                let mixed = self.left(mixed, rows.len(), dim, &mut scratch.bytes[0]);
                 multiply(&tiles, mixed, rows.len(), &self.output, |row, column, sums| {
                     add(sums, hidden.add((rows.start + row) * dim + column));
                 });
@@ -247,13 +275,15 @@ impl Block {
                     false => self.normalize::<true>(&self.attention_norm, scratch, rows.clone()),
                 }
                 let (normed, wide) = (scratch.normed.as_ptr(), scratch.wide.as_mut_ptr());
+                scratch.record((Input::Widen, 0), normed, there(&rows), dim);
                 let normed = self.left(normed, rows.len(), dim, &mut scratch.bytes[0]);
-                for slice in &self.slices {
+                for (number, slice) in self.slices.iter().enumerate() {
                     multiply(&tiles, normed, rows.len(), &slice.widen, |row, column, sums| {
                         let out = wide.add(left_place(row, column, width / STEP));
                         store_bf16(out, gelu(sums[0]));
                         store_bf16(out.add(16), gelu(sums[1]));
                     });
+                    scratch.record((Input::Narrow, number * width), wide, there(&rows), width);
                     let wide = self.left(wide, rows.len(), width, &mut scratch.bytes[1]);
                     multiply(&tiles, wide, rows.len(), &slice.narrow, |row, column, sums| {
                         add(sums, hidden.add((rows.start + row) * dim + column));
@@ -315,6 +345,25 @@ impl Block {
 }
 
 impl Scratch {
+    /// Adds rows of words, in tiles, to the sums of a layer's inputs where they are recorded.
+    ///
+    /// # Safety
+    /// `words` are `n_rows` rows of `depth`.
+    unsafe fn record(
+        &mut self,
+        (input, first): (Input, usize),
+        words: *const u16,
+        n_rows: usize,
+        depth: usize,
+    ) {
+        let Some(means) = &mut self.means else { return };
+        for row in 0..n_rows {
+            // SAFETY: by the caller.
+            let word = |at: usize| unsafe { *words.add(left_place(row, at, depth / STEP)) };
+            means.add(input, first, (0..depth).map(|at| f32::from_bits(u32::from(word(at)) << 16)));
+        }
+    }
+
     fn make_room(&mut self, n_rows: usize, shape: &BlockShape) {
         let together = rows_together(n_rows);
         self.hidden.at_least(n_rows * shape.dim);
@@ -409,7 +458,8 @@ unsafe fn multiply(
                     };
                     let (scales, weight_sums) = (of_columns(&bytes.scales), of_columns(&bytes.sums));
                     for row in 0..SIDE {
-                        let [least, step] = (*left.ranges.add(first + row)).map(|value| _mm512_set1_ps(value));
+                        let [least, step] =
+                            (*left.ranges.add(first + row)).map(|value| _mm512_set1_ps(value));
                         let sums = of_row(row);
                         // Weights times the row's least number, and times what its bytes add.
                         let stands_for = |half: usize| {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::isa::Isa;
-use crate::shape::{BlockShape, BlockWeights, Operands, Rotary};
+use crate::shape::{BlockShape, BlockWeights, InputMeans, Operands, Rotary};
 
 /// Never made.
 pub struct Block(BlockShape);
@@ -22,6 +22,7 @@ impl Block {
         _operands: Operands,
         _shape: BlockShape,
         _weights: &BlockWeights<'_>,
+        _means: &InputMeans,
     ) -> Result<Self, String> {
         Err("this processor has no instructions for bfloat16".to_owned())
     }
@@ -30,6 +31,18 @@ impl Block {
     #[must_use]
     pub fn shape(&self) -> BlockShape {
         self.0
+    }
+
+    /// Does nothing.
+    pub fn record(
+        &self,
+        _scratch: &mut Scratch,
+        _hidden: &[f32],
+        _sequences: &[Range<usize>],
+        _rotary: Option<&Rotary<'_>>,
+        _out: &mut [f32],
+        _means: &mut InputMeans,
+    ) {
     }
 
     /// Does nothing: there is no block to run.

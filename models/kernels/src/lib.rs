@@ -30,4 +30,4 @@ mod tile;
 
 pub use block::{Block, Scratch};
 pub use isa::Isa;
-pub use shape::{BlockShape, BlockWeights, Operands, Pair, Rotary};
+pub use shape::{BlockShape, BlockWeights, InputMeans, Operands, Pair, Rotary};

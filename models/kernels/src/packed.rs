@@ -55,8 +55,9 @@ pub(crate) struct PackedBytes {
 }
 
 impl PackedBytes {
-    /// Packs matrices side by side as [`PackedWeights::pack`] does. A column's greatest magnitude becomes 127.
-    pub(crate) fn pack(depth: usize, matrices: &[&[f32]]) -> Self {
+    /// Packs matrices side by side as [`PackedWeights::pack`] does. A column's greatest magnitude becomes 127. `means` are those of what
+    /// will be multiplied (none stand for zeros): what rounding takes from each column, times them, is added to its number of `bias`.
+    pub(crate) fn pack(depth: usize, matrices: &[&[f32]], means: &[f32], bias: &mut [f32]) -> Self {
         let width = matrices.iter().map(|values| values.len() / depth).sum();
         let n_steps = depth.div_ceil(BYTES_STEP);
         let mut packed = Self {
@@ -73,13 +74,15 @@ impl PackedBytes {
                 let column_values = || values.iter().skip(column).step_by(n_columns);
                 let greatest = column_values().map(|value| value.abs()).max_by(f32::total_cmp);
                 let scale = greatest.unwrap_or(0.0) / 127.0;
-                let mut sum = 0;
+                let (mut sum, mut lost) = (0, 0.0);
                 for (row, value) in column_values().enumerate() {
                     // A cast takes what is no number for zero; the scale tells of it, as it does of numbers without end.
                     let byte = (value / scale).round_ties_even() as i8;
                     packed.bytes[place_of_byte(n_steps, row, first + column)] = byte.cast_unsigned();
                     sum += i32::from(byte);
+                    lost += (value - f32::from(byte) * scale) * means.get(row).copied().unwrap_or(0.0);
                 }
+                bias[first + column] += lost;
                 packed.scales[first + column] = scale;
                 packed.sums[first + column] = sum as f32 * scale;
             }
@@ -141,24 +144,29 @@ mod tests {
     #[test]
     fn bytes_stand_for_their_weights() {
         // 96 deep: half of the second step is empty.
-        let values: Vec<f32> = (0..96 * 32).map(|at| (at as f32 * 0.37).sin() * (1 + at % 32) as f32).collect();
-        let packed = PackedBytes::pack(96, &[&values, &values]);
+        let values: Vec<f32> =
+            (0..96 * 32).map(|at| (at as f32 * 0.37).sin() * (1 + at % 32) as f32).collect();
+        let means: Vec<f32> = (0..96).map(|at| (at as f32 * 0.11).cos()).collect();
+        let mut bias = vec![1.0; 64];
+        let packed = PackedBytes::pack(96, &[&values, &values], &means, &mut bias);
         assert_eq!((packed.n_steps, packed.width, packed.panel(1).len()), (2, 64, 128 * 32));
         let mut places: Vec<usize> =
             (0..128).flat_map(|row| (0..64).map(move |column| place_of_byte(2, row, column))).collect();
         places.sort_unstable();
         assert_eq!(places, (0..128 * 64).collect::<Vec<_>>());
         for column in 0..32 {
-            let mut sum = 0.0;
+            let (mut sum, mut lost) = (0.0, 0.0);
             for row in 0..96 {
                 let byte = packed.panel(0)[place_of_byte(2, row, column)].cast_signed();
                 let stands_for = f32::from(byte) * packed.scales[32 + column];
                 assert!((stands_for - values[row * 32 + column]).abs() <= packed.scales[column] * 0.501);
                 sum += stands_for;
+                lost += (values[row * 32 + column] - stands_for) * means[row];
             }
+            assert!((bias[32 + column] - 1.0 - lost).abs() < 1e-4, "means are answered as by the weights");
             assert!((sum - packed.sums[column]).abs() < 1e-2);
         }
-        let nothing = PackedBytes::pack(32, &[&[0.0; 32 * 32]]);
+        let nothing = PackedBytes::pack(32, &[&[0.0; 32 * 32]], &[], &mut [0.0; 32]);
         assert!(nothing.panel(0).iter().all(|byte| *byte == 0) && nothing.sums[0] == 0.0);
     }
 }

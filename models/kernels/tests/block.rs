@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use proptest::prelude::*;
-use protext_kernels::{Block, BlockShape, BlockWeights, Isa, Operands, Rotary, Scratch};
+use protext_kernels::{Block, BlockShape, BlockWeights, InputMeans, Isa, Operands, Rotary, Scratch};
 
 /// Numbers in (-1, 1) that are the same each time.
 fn numbers(n: usize, seed: u64) -> Vec<f32> {
@@ -47,7 +47,12 @@ impl Weights {
         Self { shape, parts }
     }
 
-    fn block(&self, (isa, operands): (Isa, Operands)) -> Block {
+    fn block(&self, kind: (Isa, Operands)) -> Block {
+        self.block_for(kind, &InputMeans::default())
+    }
+
+    /// Calibrated by what goes into it.
+    fn block_for(&self, (isa, operands): (Isa, Operands), means: &InputMeans) -> Block {
         let part = |at: usize| (self.parts[at].0.as_slice(), self.parts[at].1.as_slice());
         let weights = BlockWeights {
             attention_norm: part(0),
@@ -59,7 +64,7 @@ impl Weights {
             widen: part(6),
             narrow: part(7),
         };
-        Block::new(isa, operands, self.shape, &weights).unwrap()
+        Block::new(isa, operands, self.shape, &weights, means).unwrap()
     }
 
     /// One sequence through the block in 64 bits.
@@ -287,7 +292,12 @@ fn a_wrong_shape_or_part_is_named() {
         widen: part(6),
         narrow: part(7),
     };
-    assert!(Block::new(isa, Operands::Bf16, SHAPES[1], &swapped).err().unwrap().contains("output has"));
+    assert!(
+        Block::new(isa, Operands::Bf16, SHAPES[1], &swapped, &InputMeans::default())
+            .err()
+            .unwrap()
+            .contains("output has")
+    );
 }
 
 proptest! {
@@ -331,7 +341,10 @@ fn what_is_no_number_stays_none() {
                 let mut out = vec![0.0; hidden.len()];
                 let rows = std::slice::from_ref(&(0..40));
                 weights.block(kind).run(&mut Scratch::default(), &hidden, rows, None, &mut out);
-                assert!(out.iter().any(|value| !value.is_finite()), "{kind:?}: {wrong} in part {part} is lost");
+                assert!(
+                    out.iter().any(|value| !value.is_finite()),
+                    "{kind:?}: {wrong} in part {part} is lost"
+                );
             }
         }
         let mut hidden = numbers(40 * 96, 9);
@@ -340,5 +353,39 @@ fn what_is_no_number_stays_none() {
         let (weights, rows) = (Weights::new(SHAPES[1]), std::slice::from_ref(&(0..40)));
         weights.block(kind).run(&mut Scratch::default(), &hidden, rows, None, &mut out);
         assert!(out[7 * 96..8 * 96].iter().all(|value| value.is_nan()), "{kind:?}: a token is lost");
+    }
+}
+
+#[test]
+fn bytes_are_nearer_when_they_know_their_inputs() {
+    for kind in kinds().into_iter().filter(|(_, operands)| *operands == Operands::Int8) {
+        for shape in SHAPES {
+            let weights = Weights::new(shape);
+            // Two halves of one text, as it were: recorded on one, tried on the other. All tokens have much in common.
+            let common = numbers(shape.dim, 4);
+            let hidden: Vec<f32> = numbers(80 * shape.dim, 9)
+                .iter()
+                .enumerate()
+                .map(|(at, x)| x * 0.3 + common[at % shape.dim])
+                .collect();
+            let (known, asked) = hidden.split_at(40 * shape.dim);
+            let (rows, mut out) = (std::slice::from_ref(&(0..40)), vec![0.0; known.len()]);
+            let mut means = InputMeans::default();
+            let in_words = weights.block((kind.0, Operands::Bf16));
+            in_words.record(&mut Scratch::default(), known, rows, None, &mut out, &mut means);
+            assert_eq!(means.n_rows(), 40);
+            let expected = weights.reference(asked, None);
+            let mut off_by = |means: &InputMeans| -> f64 {
+                weights.block_for(kind, means).run(&mut Scratch::default(), asked, rows, None, &mut out);
+                // Of the mean over tokens, which is what is pooled.
+                let off = |column: usize| -> f64 {
+                    let each = (0..40).map(|row| row * shape.dim + column);
+                    each.map(|at| f64::from(out[at]) - expected[at]).sum::<f64>().abs()
+                };
+                (0..shape.dim).map(off).sum()
+            };
+            let (without, with) = (off_by(&InputMeans::default()), off_by(&means));
+            assert!(with < 0.7 * without, "{kind:?} {shape:?}: {with} with, {without} without");
+        }
     }
 }

@@ -14,7 +14,7 @@ use ort::operator::{
     ShapeInferenceContext,
 };
 use ort::value::{DynTensorValueType, TensorElementType, ValueRef};
-use protext_kernels::{Block, BlockShape, BlockWeights, Isa, Operands, Pair, Rotary, Scratch};
+use protext_kernels::{Block, BlockShape, BlockWeights, InputMeans, Isa, Operands, Pair, Rotary, Scratch};
 
 /// The operator's domain.
 const DOMAIN: &str = "protext";
@@ -26,17 +26,37 @@ const N_WEIGHTS: usize = 16;
 const COS: usize = FIRST_WEIGHT + N_WEIGHTS;
 const SIN: usize = COS + 1;
 
+/// What goes into each block's layers on average, by the node's name.
+pub(crate) type MeansOfBlocks = HashMap<String, InputMeans>;
+
 /// Packed weights of one graph's blocks, which all its sessions share.
 pub(crate) struct PackedBlocks {
     isa: Isa,
     operands: Operands,
+    means: MeansOfBlocks,
+    /// Where blocks record what goes into them.
+    recorded: Option<Mutex<MeansOfBlocks>>,
     /// By the node's name.
     blocks: Mutex<HashMap<String, Arc<Block>>>,
 }
 
 impl PackedBlocks {
-    pub(crate) fn new(isa: Isa, operands: Operands) -> Arc<Self> {
-        Arc::new(Self { isa, operands, blocks: Mutex::default() })
+    /// `means` are what blocks of bytes are packed with.
+    pub(crate) fn new(isa: Isa, operands: Operands, means: MeansOfBlocks) -> Arc<Self> {
+        Arc::new(Self { isa, operands, means, recorded: None, blocks: Mutex::default() })
+    }
+
+    /// Blocks in bfloat16 that record what goes into them.
+    pub(crate) fn recording(isa: Isa) -> Arc<Self> {
+        let (operands, recorded) = (Operands::Bf16, Some(Mutex::default()));
+        Arc::new(Self { isa, operands, means: HashMap::new(), recorded, blocks: Mutex::default() })
+    }
+
+    /// What was recorded until now; the next begin anew.
+    pub(crate) fn take_recorded(&self) -> MeansOfBlocks {
+        let recorded =
+            self.recorded.as_ref().map(|recorded| recorded.lock().unwrap_or_else(PoisonError::into_inner));
+        recorded.map(|mut recorded| std::mem::take(&mut *recorded)).unwrap_or_default()
     }
 
     /// Lets go of the weights that no session uses.
@@ -79,16 +99,18 @@ impl Operator for EncoderBlock {
     fn create_kernel<'attr>(&self, context: &KernelContext<'attr>) -> ort::Result<BlockKernel> {
         let mut blocks = self.0.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         let name = context.node_name()?;
-        if let Some(block) = blocks.get(&name) {
-            return Ok(BlockKernel { block: Arc::clone(block) });
-        }
-        let block = Arc::new(pack(self.0.isa, self.0.operands, context)?);
-        blocks.insert(name, Arc::clone(&block));
-        Ok(BlockKernel { block })
+        let block = if let Some(block) = blocks.get(&name) {
+            Arc::clone(block)
+        } else {
+            let block = Arc::new(pack(&self.0, &name, context)?);
+            blocks.insert(name.clone(), Arc::clone(&block));
+            block
+        };
+        Ok(BlockKernel { block, packed: Arc::clone(&self.0), name })
     }
 }
 
-fn pack(isa: Isa, operands: Operands, context: &KernelContext<'_>) -> ort::Result<Block> {
+fn pack(packed: &PackedBlocks, name: &str, context: &KernelContext<'_>) -> ort::Result<Block> {
     let values = (0..N_WEIGHTS)
         .map(|at| context.constant_input::<DynTensorValueType>(FIRST_WEIGHT + at))
         .collect::<ort::Result<Vec<ValueRef<'_, DynTensorValueType>>>>()?;
@@ -115,11 +137,15 @@ fn pack(isa: Isa, operands: Operands, context: &KernelContext<'_>) -> ort::Resul
         widen: pair(6),
         narrow: pair(7),
     };
-    Block::new(isa, operands, shape, &weights).map_err(ort::Error::new)
+    let none = InputMeans::default();
+    let means = packed.means.get(name).unwrap_or(&none);
+    Block::new(packed.isa, packed.operands, shape, &weights, means).map_err(ort::Error::new)
 }
 
 struct BlockKernel {
     block: Arc<Block>,
+    packed: Arc<PackedBlocks>,
+    name: String,
 }
 
 thread_local! {
@@ -160,8 +186,13 @@ impl Kernel for BlockKernel {
         };
         let mut out = context.output(0, shape.to_vec())?.ok_or_else(missing)?;
         let (_, out) = out.try_extract_tensor_mut::<f32>()?;
-        SCRATCH.with_borrow_mut(|scratch| {
-            self.block.run(scratch, hidden, &sequences, tables.as_ref(), out);
+        SCRATCH.with_borrow_mut(|scratch| match &self.packed.recorded {
+            None => self.block.run(scratch, hidden, &sequences, tables.as_ref(), out),
+            Some(recorded) => {
+                let mut recorded = recorded.lock().unwrap_or_else(PoisonError::into_inner);
+                let means = recorded.entry(self.name.clone()).or_default();
+                self.block.record(scratch, hidden, &sequences, tables.as_ref(), out, means);
+            }
         });
         Ok(())
     }

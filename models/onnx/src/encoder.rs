@@ -3,6 +3,7 @@
 //! [`OnnxEncoder::open`] checks the file's interface once; workers are then opened from it. The spec says what
 //! the manifest says, already parsed: this crate reads no manifest.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use protext_core::{
 use protext_kernels::{Isa, Operands};
 
 use crate::blocks::PackedBlocks;
+use crate::calibrate;
 use crate::device::{Device, Precision, SessionPlan};
 use crate::error::ModelError;
 use crate::golden;
@@ -88,7 +90,7 @@ pub struct OnnxEncoder {
     spec: EncoderSpec,
     plan: SessionPlan,
     runtime: OnnxRuntime,
-    /// Blocks in bfloat16, where the plan is so on the CPU provider; their weights are packed once for all workers.
+    /// Blocks in bfloat16 or bytes, where the plan is so on the CPU provider; their weights are packed once for all workers.
     blocks: Option<Arc<PackedBlocks>>,
     tokens: Tokens,
     pooled_space: Space,
@@ -141,11 +143,18 @@ impl OnnxEncoder {
             words_space,
             running,
         };
+        if plan.precision == Precision::Int8 {
+            encoder.blocks = Some(calibrate::blocks_of_bytes(&encoder)?);
+        }
         if plan != SessionPlan::default() {
             let proof = golden::prove(&encoder)?;
             encoder.running.proof = Some(proof);
         }
         Ok(encoder)
+    }
+
+    pub(crate) fn blocks(&self) -> Option<&PackedBlocks> {
+        self.blocks.as_deref()
     }
 
     pub(crate) fn plan(&self) -> &SessionPlan {
@@ -281,15 +290,19 @@ fn give_memory_back() {
     let _ = unsafe { libc::malloc_trim(0) };
 }
 
+/// The plan's blocks; for bytes those that record what they are calibrated with.
 fn blocks_of(plan: &SessionPlan) -> Result<Option<Arc<PackedBlocks>>, ModelError> {
-    let operands = match (plan.device, plan.precision) {
-        (Device::Cpu, Precision::Bf16) => Operands::Bf16,
-        (Device::Cpu, Precision::Int8) => Operands::Int8,
-        _ => return Ok(None),
-    };
+    Ok(match (plan.device, plan.precision) {
+        (Device::Cpu, Precision::Bf16) => Some(PackedBlocks::new(isa()?, Operands::Bf16, HashMap::new())),
+        (Device::Cpu, Precision::Int8) => Some(PackedBlocks::recording(isa()?)),
+        _ => None,
+    })
+}
+
+/// The processor's instructions for blocks.
+pub(crate) fn isa() -> Result<Isa, ModelError> {
     let reason = "this processor has no instructions for bfloat16".to_owned();
-    let isa = Isa::detect().ok_or(ModelError::Device { device: plan.device, reason })?;
-    Ok(Some(PackedBlocks::new(isa, operands)))
+    Isa::detect().ok_or(ModelError::Device { device: Device::Cpu, reason })
 }
 
 fn share_of_tokens(pooling: TokenPooling, n_tokens: usize) -> Vec<f32> {

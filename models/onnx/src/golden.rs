@@ -68,14 +68,28 @@ fn answers(
 }
 
 fn inputs(encoder: &OnnxEncoder) -> Result<Vec<Piece>, ModelError> {
-    let inputs: Vec<EncoderInput> = match encoder.modality() {
-        Modality::Protein => PROTEINS.iter().map(|residues| protein(residues)).collect(),
-        Modality::Text => TEXTS.iter().map(|sentence| text(sentence)).collect(),
-    };
+    first_pieces(
+        encoder,
+        match encoder.modality() {
+            Modality::Protein => &PROTEINS,
+            Modality::Text => &TEXTS,
+        },
+    )
+}
+
+/// Of proteins or texts, as the encoder reads them.
+pub(crate) fn first_pieces(
+    encoder: &OnnxEncoder,
+    inputs: &[impl AsRef<str>],
+) -> Result<Vec<Piece>, ModelError> {
+    let inputs = inputs.iter().map(|input| match encoder.modality() {
+        Modality::Protein => protein(input.as_ref()),
+        Modality::Text => text(input.as_ref()),
+    });
     let mut pieces = Vec::new();
-    for input in &inputs {
+    for input in inputs {
         // A short window cuts an input in several; the first will do.
-        pieces.extend(cut(encoder, input)?.into_iter().take(1));
+        pieces.extend(cut(encoder, &input)?.into_iter().take(1));
     }
     Ok(pieces)
 }
@@ -85,8 +99,8 @@ fn cut(encoder: &OnnxEncoder, input: &EncoderInput) -> Result<Vec<Piece>, ModelE
     Ok(prepared.pieces)
 }
 
-fn failed(encoder: &OnnxEncoder, error: &dyn std::error::Error) -> ModelError {
-    let mut reason = format!("{} cannot answer a golden input: {error}", encoder.spec().id);
+pub(crate) fn failed(encoder: &OnnxEncoder, error: &dyn std::error::Error) -> ModelError {
+    let mut reason = format!("{} cannot answer an input of its own: {error}", encoder.spec().id);
     let mut cause = error.source();
     while let Some(error) = cause {
         reason.push_str(&format!(": {error}"));

@@ -5,6 +5,7 @@
 //! Nothing here fetches a file or reads the environment; binaries pass paths and settings in.
 
 mod blocks;
+mod calibrate;
 mod device;
 mod encoder;
 mod error;

@@ -11,8 +11,7 @@ use protext_core::{Encoder, Modality, Projection, RowKind, Space};
 use protext_engine::{BatcherSettings, Embedder, Engine};
 use protext_onnx::{
     Device, DeviceChoice, EncoderSpec, ModelError, OnnxEncoder, OnnxLanguageHead, OnnxProjection,
-    OnnxRuntime, Precision, ProjectionSpec, SessionPlan, TokenPooling, Tokenization, has_bf16,
-    has_fast_bf16,
+    OnnxRuntime, Precision, ProjectionSpec, SessionPlan, TokenPooling, Tokenization, has_bf16, has_fast_bf16,
 };
 use protext_registry::convert::Dialect;
 use protext_registry::heads::{

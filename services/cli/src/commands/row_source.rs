@@ -281,7 +281,7 @@ pub(crate) fn rows(
 ) -> anyhow::Result<Array2<f32>> {
     let space = embedder.encoder().space(kind);
     let space = space.ok_or_else(|| UsageError(format!("{} has no such rows", embedder.encoder().id())))?;
-    let mut cache = RowCache::open(&cache_folder()?, space)?;
+    let mut cache = RowCache::open(&cache_folder(embedder)?, space)?;
     let settings = EmbedRecordsSettings {
         options: EmbedOptions::new(LongPolicy::Window),
         residues: ResiduePolicy::default(),
@@ -301,6 +301,11 @@ pub(crate) fn rows(
     }
 }
 
-fn cache_folder() -> anyhow::Result<PathBuf> {
-    Ok(Cache::from_environment()?.folder(Path::new("rows"))?)
+/// One for each kind of numbers: rows in bytes are not those in 32 bits.
+fn cache_folder(embedder: &Embedder) -> anyhow::Result<PathBuf> {
+    let numbers = match embedder.encoder().running() {
+        Some(running) => format!("{}-{}", running.device, running.precision),
+        None => "elsewhere".to_owned(),
+    };
+    Ok(Cache::from_environment()?.folder(&Path::new("rows").join(numbers))?)
 }
