@@ -6,6 +6,7 @@ mod support;
 use std::sync::Barrier;
 
 use protext_core::Modality;
+use protext_onnx::Precision;
 
 const N_THREADS: usize = 8;
 
@@ -18,7 +19,7 @@ fn the_first_sessions_with_operators_of_ours_may_open_at_once() {
         for _ in 0..N_THREADS {
             scope.spawn(|| {
                 together.wait();
-                support::open_real(&runtime, &ready, Modality::Protein, true)
+                support::open_real(&runtime, &ready, Modality::Protein, Precision::Bf16)
             });
         }
     });

@@ -107,20 +107,20 @@ fn real_spec(ready: &ReadyModel, modality: Modality) -> EncoderSpec {
     }
 }
 
-/// Opens a model on the CPU provider; in bfloat16 where `blocks`, said loudly if this processor cannot.
+/// Opens a model on the CPU provider; said loudly if this processor has no such numbers.
 pub fn open_real(
     runtime: &OnnxRuntime,
     ready: &ReadyModel,
     modality: Modality,
-    blocks: bool,
+    precision: Precision,
 ) -> Option<OnnxEncoder> {
     let mut spec = real_spec(ready, modality);
-    if !blocks {
+    if precision == Precision::Fp32 {
         return Some(open(runtime, spec));
     }
-    let choice = DeviceChoice { device: Device::Cpu, precision: Some(Precision::Bf16) };
+    let choice = DeviceChoice { device: Device::Cpu, precision: Some(precision) };
     let Ok(plan) = SessionPlan::on(choice) else {
-        let _ = writeln!(std::io::stderr(), "NOT RUN: {} in bfloat16: this processor has none", spec.id);
+        let _ = writeln!(std::io::stderr(), "NOT RUN: {} in {precision}: this processor has none", spec.id);
         return None;
     };
     let registry = Registry::open(Cache::from_environment().unwrap(), None).unwrap();
