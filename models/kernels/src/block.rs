@@ -81,8 +81,8 @@ struct FeedForward {
 }
 
 impl Block {
-    /// Packs the weights. `means` are those of a block of the same weights in bfloat16 ([`Block::record`]): bytes are better with them, and
-    /// empty ones will do.
+    /// Packs the weights. `means` are those of a block of the same weights in bfloat16 ([`Scratch::recording`]): bytes are better with
+    /// them, and empty ones will do.
     ///
     /// # Errors
     /// What is wrong with the shape, or which part has another size.
@@ -175,6 +175,9 @@ impl Block {
         }
         let n_tokens: usize = sequences.iter().map(Range::len).sum();
         scratch.make_room(n_tokens.next_multiple_of(SIDE), &self.shape);
+        if let Some(means) = &mut scratch.means {
+            means.count(n_tokens);
+        }
         let mut at = 0;
         for rows in sequences {
             let from = &hidden[rows.start * dim..rows.end * dim];
@@ -190,25 +193,6 @@ impl Block {
             out[rows.start * dim..rows.end * dim].copy_from_slice(&scratch.hidden[at..at + n_values]);
             at += n_values;
         }
-    }
-
-    /// As [`Block::run`], and adds what goes into the layers to `means`.
-    ///
-    /// # Panics
-    /// As [`Block::run`].
-    pub fn record(
-        &self,
-        scratch: &mut Scratch,
-        hidden: &[f32],
-        sequences: &[Range<usize>],
-        rotary: Option<&Rotary<'_>>,
-        out: &mut [f32],
-        means: &mut InputMeans,
-    ) {
-        means.count(sequences.iter().map(Range::len).sum());
-        scratch.means = Some(std::mem::take(means));
-        self.run(scratch, hidden, sequences, rotary, out);
-        *means = scratch.means.take().unwrap_or_default();
     }
 
     /// The same, on rows that lie one behind the other in `scratch.hidden`.
@@ -345,6 +329,18 @@ impl Block {
 }
 
 impl Scratch {
+    /// One with which a block adds what goes into its layers to `means`.
+    #[must_use]
+    pub fn recording(means: InputMeans) -> Self {
+        Self { means: Some(means), ..Self::default() }
+    }
+
+    /// What was recorded with it.
+    #[must_use]
+    pub fn recorded(self) -> InputMeans {
+        self.means.unwrap_or_default()
+    }
+
     /// Adds rows of words, in tiles, to the sums of a layer's inputs where they are recorded.
     ///
     /// # Safety

@@ -33,18 +33,6 @@ impl Block {
         self.0
     }
 
-    /// Does nothing.
-    pub fn record(
-        &self,
-        _scratch: &mut Scratch,
-        _hidden: &[f32],
-        _sequences: &[Range<usize>],
-        _rotary: Option<&Rotary<'_>>,
-        _out: &mut [f32],
-        _means: &mut InputMeans,
-    ) {
-    }
-
     /// Does nothing: there is no block to run.
     pub fn run(
         &self,
@@ -54,5 +42,19 @@ impl Block {
         _rotary: Option<&Rotary<'_>>,
         _out: &mut [f32],
     ) {
+    }
+}
+
+impl Scratch {
+    /// Records nothing.
+    #[must_use]
+    pub fn recording(_means: InputMeans) -> Self {
+        Self
+    }
+
+    /// Nothing.
+    #[must_use]
+    pub fn recorded(self) -> InputMeans {
+        InputMeans::default()
     }
 }

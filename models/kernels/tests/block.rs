@@ -370,9 +370,9 @@ fn bytes_are_nearer_when_they_know_their_inputs() {
                 .collect();
             let (known, asked) = hidden.split_at(40 * shape.dim);
             let (rows, mut out) = (std::slice::from_ref(&(0..40)), vec![0.0; known.len()]);
-            let mut means = InputMeans::default();
-            let in_words = weights.block((kind.0, Operands::Bf16));
-            in_words.record(&mut Scratch::default(), known, rows, None, &mut out, &mut means);
+            let mut scratch = Scratch::recording(InputMeans::default());
+            weights.block((kind.0, Operands::Bf16)).run(&mut scratch, known, rows, None, &mut out);
+            let means = scratch.recorded();
             assert_eq!(means.n_rows(), 40);
             let expected = weights.reference(asked, None);
             let mut off_by = |means: &InputMeans| -> f64 {

@@ -186,14 +186,19 @@ impl Kernel for BlockKernel {
         };
         let mut out = context.output(0, shape.to_vec())?.ok_or_else(missing)?;
         let (_, out) = out.try_extract_tensor_mut::<f32>()?;
-        SCRATCH.with_borrow_mut(|scratch| match &self.packed.recorded {
-            None => self.block.run(scratch, hidden, &sequences, tables.as_ref(), out),
+        let mut run = |scratch: &mut Scratch| {
+            self.block.run(scratch, hidden, &sequences, tables.as_ref(), out);
+        };
+        match &self.packed.recorded {
+            None => SCRATCH.with_borrow_mut(run),
             Some(recorded) => {
                 let mut recorded = recorded.lock().unwrap_or_else(PoisonError::into_inner);
                 let means = recorded.entry(self.name.clone()).or_default();
-                self.block.record(scratch, hidden, &sequences, tables.as_ref(), out, means);
+                let mut scratch = Scratch::recording(std::mem::take(means));
+                run(&mut scratch);
+                *means = scratch.recorded();
             }
-        });
+        }
         Ok(())
     }
 }

@@ -307,5 +307,5 @@ fn cache_folder(embedder: &Embedder) -> anyhow::Result<PathBuf> {
         Some(running) => format!("{}-{}", running.device, running.precision),
         None => "elsewhere".to_owned(),
     };
-    Ok(Cache::from_environment()?.folder(&Path::new("rows").join(numbers))?)
+    Ok(Cache::from_environment()?.folder(Path::new("rows").join(numbers))?)
 }
