@@ -86,12 +86,14 @@ pub struct Rotary<'a> {
 /// Means of what goes into a block's layers, input by input: with them, what rounding to bytes takes from weights is given back where
 /// inputs are not zero on average, as those of transformers are not.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only recorded there"))]
 pub struct InputMeans {
     n_rows: u64,
     sums: [Vec<f64>; 4],
 }
 
 /// A layer of a block, by what goes into it.
+#[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Input {
     Projections,
@@ -106,14 +108,15 @@ impl InputMeans {
     pub fn n_rows(&self) -> u64 {
         self.n_rows
     }
+}
 
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only used there"))]
+#[cfg(target_arch = "x86_64")]
+impl InputMeans {
     pub(crate) fn count(&mut self, n_rows: usize) {
         self.n_rows += n_rows as u64;
     }
 
     /// Adds to the sums of a layer's inputs from `first` on.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only used there"))]
     pub(crate) fn add(&mut self, input: Input, first: usize, values: impl ExactSizeIterator<Item = f32>) {
         let sums = &mut self.sums[input as usize];
         sums.resize(sums.len().max(first + values.len()), 0.0);
@@ -121,7 +124,6 @@ impl InputMeans {
     }
 
     /// Means of a layer's inputs from `first` on; none if nothing was recorded.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only used there"))]
     pub(crate) fn of(&self, input: Input, first: usize) -> impl Iterator<Item = f32> + '_ {
         self.sums[input as usize].iter().skip(first).map(|sum| (sum / self.n_rows as f64) as f32)
     }
