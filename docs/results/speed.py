@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures embedding with the real program and writes docs/results/speed.md and bench_embed.json. Called by `make bench`.
 
-    speed.py PROTEXT PROTEINS [--sizes 8M,35M,150M] [--n-proteins 100] [--rounds 3] [--core-price 0.05]
+    speed.py PROTEXT PROTEINS [--sizes 8M,35M,150M] [--n-proteins 100] [--rounds 3] [--core-price 0.05] [--machine avx512]
 
 - Every device that is here, with every kind of numbers it has, beside PyTorch, esm.cpp, ONNX Runtime and OpenVINO in Python where they
   are installed; all take turns in one run.
@@ -10,6 +10,7 @@
 """
 
 import argparse
+import gzip
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 # Layers, width, heads. Source: Lin et al. 2023.
+CPU = ["cpu:fp32", "cpu:bf16", "cpu:int8"]
 SHAPES = {"35M": (12, 480, 20), "150M": (30, 640, 20), "650M": (33, 1280, 20)}
 MANIFEST = """id = "{id}"
 title = "Random weights of the shape of ESM-2 {size}"
@@ -82,6 +84,42 @@ def bench(protext, proteins, encoder, device, n_proteins, rounds, environment):
     return json.loads(done.stdout[done.stdout.index("{"):]), None
 
 
+def rate(protext, proteins, environment, *options):
+    """Residues/s of the default encoder alone, the median of three rounds."""
+    command = [protext, "bench", "embed", "--data", proteins, "--json", "-", "--rounds", "3", "--clients", "0", *map(str, options)]
+    alone = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, env=alone, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout[done.stdout.index("{"):])["residues_per_s"]
+
+
+def of_lengths(proteins, folder):
+    """Files of proteins of like lengths, by their lengths: each some 20,000 residues, evenly spread."""
+    with gzip.open(proteins, "rt") as lines:
+        column = next(lines).rstrip("\n").split("\t").index("sequence")
+        sequences = [line.rstrip("\n").split("\t")[column] for line in lines]
+    files = {}
+    for shortest, longest in [(30, 100), (100, 250), (250, 500), (500, 1022)]:
+        fitting = [one for one in sequences if shortest <= len(one) <= longest]
+        fitting = fitting[:: max(1, sum(map(len, fitting)) // 20_000)]
+        path = folder / f"{shortest}.fasta"
+        path.write_text("".join(f">{at}\n{one}\n" for at, one in enumerate(fitting)))
+        files[f"{shortest} to {longest:,} residues"] = str(path)
+    return files
+
+
+def scaling(protext, proteins, devices, n_proteins, folder, environment):
+    """Rows of a table: what changes, and residues/s of each device."""
+    def row(what, data, *options):
+        print(f"8M with {what}", file=sys.stderr)
+        return what, [rate(protext, data, environment, "--device", device, *options) for device in devices]
+
+    mixed = ["--n-proteins", n_proteins]
+    n_cores = os.cpu_count()
+    rows = [row(f"{n} core{'s' * (n > 1)}", proteins, *mixed, "--workers", n) for n in sorted({1, (n_cores + 1) // 2, n_cores})]
+    rows += [row(f"{n} protein{'s' * (n > 1)} at once", proteins, "--n-proteins", n) for n in [1, 4, 16, 64]]
+    return rows + [row(what, path, "--n-proteins", 1000) for what, path in of_lengths(proteins, folder).items()]
+
+
 def processor():
     for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -97,7 +135,7 @@ def cell(value, form="{:.2f}"):
     return "" if value is None else form.format(value)
 
 
-def page(results, skipped, arguments):
+def page(results, scaled, skipped, arguments):
     lines = [
         "# Speed of embedding",
         "",
@@ -133,6 +171,9 @@ def page(results, skipped, arguments):
         lines.append(
             f"| {one['device']} {one['precision']} | {many['share_of_offline']:.2f} | {many['p99_ms']:.0f} | {many['alone_p99_ms']:.0f} | {many['alone_p50_ms']:.0f} |"
         )
+    lines += ["", "Residues/s of the 8M alone, as cores, proteins at once and their lengths go:", ""]
+    lines += [f"| | {' | '.join(scaled['devices'])} |", "|---" * (1 + len(scaled["devices"])) + "|"]
+    lines += [f"| {what} | {' | '.join(f'{one:,.0f}' for one in rates)} |" for what, rates in scaled["rows"]]
     lines += ["", f"{results[0]['n_proteins']} proteins, {results[0]['n_residues']:,} residues for the 8M, {arguments.rounds} rounds; fewer for larger ones."]
     skipped = skipped + [f"{peer} on {one['encoder']} (it did not run)" for one in results for peer in one["not_installed"]]
     lines += ["", *(f"Not measured: {reason}.  " for reason in dict.fromkeys(skipped))] if skipped else []
@@ -147,6 +188,7 @@ def main():
     parser.add_argument("--n-proteins", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--core-price", type=float, default=0.05, help="dollars an hour for a core")
+    parser.add_argument("--machine", help="a word for this machine, where its page is to lie beside that of another")
     arguments = parser.parse_args()
     arguments.said = f"`--sizes {arguments.sizes} --n-proteins {arguments.n_proteins} --rounds {arguments.rounds}`"
     results, skipped = [], []
@@ -162,15 +204,18 @@ def main():
                 n_proteins, rounds = max(8, n_proteins // (4 * SHAPES[size][0] * SHAPES[size][1] ** 2 // (6 * 320**2))), 1
                 encoder = make_random(size, folder / size, manifests)
                 subprocess.run([arguments.protext, "models", "pull", encoder], env=environment, check=True, capture_output=True)
-            for device in ["cpu:fp32", "cpu:bf16", "openvino"]:
+            for device in [*CPU, "openvino"]:
                 print(f"{size} on {device}", file=sys.stderr)
                 result, failure = bench(arguments.protext, arguments.proteins, encoder, device, n_proteins, rounds, environment)
                 if result is None:
                     skipped.append(f"{size} on {device} ({failure})")
                 else:
                     results.append(result)
-    (HERE / "bench_embed.json").write_text(json.dumps(results, indent=2) + "\n")
-    (HERE / "speed.md").write_text(page(results, skipped, arguments))
+        devices = [device for device in CPU if any(f"{one['device']}:{one['precision']}" == device for one in results)]
+        scaled = {"devices": devices, "rows": scaling(arguments.protext, arguments.proteins, devices, arguments.n_proteins, folder, environment)}
+    suffix = f"_{arguments.machine}" if arguments.machine else ""
+    (HERE / f"bench_embed{suffix}.json").write_text(json.dumps({"devices": results, "scaling": scaled}, indent=2) + "\n")
+    (HERE / f"speed{suffix}.md").write_text(page(results, scaled, skipped, arguments))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ pub(crate) struct ModelArgs {
     /// Encoder (see `protext models list`).
     #[arg(long, value_name = "ID", env = "PROTEXT_ENCODER", default_value = DEFAULT_PROTEIN_ENCODER)]
     pub(crate) encoder: String,
-    /// Device: auto, cpu, openvino or cuda, with its numbers if they matter: cpu:fp32, cpu:bf16. A device that is named is
+    /// Device: auto, cpu, openvino or cuda, with its numbers if they matter: cpu:fp32, cpu:bf16, cpu:int8. A device that is named is
     /// used, or nothing starts.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceChoice,
