@@ -1,6 +1,6 @@
 //! Time of one block, for shapes of ESM-2 and lengths of proteins, on one thread.
 //!
-//!     cargo bench -p protext-kernels --bench block [-- 8M]
+//!     cargo bench -p protext-kernels --bench block [-- 8M bf16]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may panic")]
 
 use std::ops::Range;
@@ -54,11 +54,15 @@ fn main() {
         "{}: microseconds a token and block, {N_TOKENS} tokens in all, least of {N_ROUNDS} rounds",
         best.name()
     );
-    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let shapes = [("8M", 320, 20), ("35M", 480, 20), ("650M", 1280, 20)];
-    for (name, dim, n_heads) in
-        shapes.into_iter().filter(|shape| wanted.as_ref().is_none_or(|wanted| wanted == shape.0))
-    {
+    let kinds = [("bf16", Operands::Bf16), ("bf16x3", Operands::TwiceBf16), ("int8", Operands::Int8)];
+    // Whatever is named, or all where nothing of its sort is.
+    let is_wanted = |name: &str, names: &[&str]| {
+        wanted.iter().any(|word| word == name) || !wanted.iter().any(|word| names.contains(&word.as_str()))
+    };
+    let shapes_wanted = shapes.iter().filter(|shape| is_wanted(shape.0, &shapes.map(|shape| shape.0)));
+    for &(name, dim, n_heads) in shapes_wanted {
         let shape =
             BlockShape { dim, n_heads, feed_forward_dim: 4 * dim, norm_epsilon: 1e-5, norm_first: true };
         let half = dim / n_heads / 2;
@@ -71,7 +75,8 @@ fn main() {
                 (0..N_TOKENS / length).map(|at| at * length..(at + 1) * length).collect();
             let n_tokens = sequences.len() * length;
             let (mut scratch, mut out) = (Scratch::default(), vec![0.0; n_tokens * dim]);
-            let least = [Operands::Bf16, Operands::Int8].map(|operands| {
+            let kinds_wanted = kinds.iter().filter(|kind| is_wanted(kind.0, &kinds.map(|kind| kind.0)));
+            let found = kinds_wanted.map(|&(kind, operands)| {
                 let blocks: Vec<Block> = (0..N_LAYERS).map(|_| block(best, operands, shape)).collect();
                 let mut least = f64::INFINITY;
                 for _ in 0..N_ROUNDS {
@@ -87,9 +92,9 @@ fn main() {
                     }
                     least = least.min(started.elapsed().as_secs_f64() * 1e6 / (n_tokens * N_LAYERS) as f64);
                 }
-                least
+                format!("{kind} {least:.3}")
             });
-            println!("{name:>5} {length:>5} residues: bf16 {:.3}, int8 {:.3}", least[0], least[1]);
+            println!("{name:>5} {length:>5} residues: {}", found.collect::<Vec<_>>().join(", "));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::aligned::Aligned;
-use crate::rows::{LOG2_E, power_coarse, to_words};
+use crate::rows::{LOG2_E, power, rest, to_words};
 use crate::shape::{MAX_HEAD_DIM, Rotary};
 use crate::tile::{Product, SIDE, STEP, TILE, Tiles, left_place};
 
@@ -25,17 +25,19 @@ pub(crate) struct Mixed {
 
 /// Room for one head of one sequence, kept between calls. Tokens are rounded up to 32, and the head's width to a depth of so
 /// many.
+///
+/// Products of numbers of two words are three, of which each operand has its [`Parts`] one behind the other.
 #[derive(Default)]
 pub(crate) struct AttentionScratch {
-    /// Tiles of `[tokens, depth]`.
+    /// Tiles of `[tokens, score depth]`.
     queries: Aligned<u16>,
-    /// Tiles of `[depth, tokens]`: step by step, 16 tokens each.
+    /// Tiles of `[score depth, tokens]`: step by step, 16 tokens each.
     keys: Aligned<u16>,
-    /// Tiles of `[tokens, depth]`: step by step, 16 columns each.
+    /// Of each block of keys the tiles of `[tokens, depth]`, part by part: step by step, 16 columns each.
     values: Aligned<u16>,
     /// 32 rows of scores of two blocks of keys.
     scores: [Aligned<f32>; 2],
-    /// Tiles of 32 rows, of as many blocks.
+    /// Tiles of 32 rows, part by part, of as many blocks.
     shares: [Aligned<u16>; 2],
     /// `[32, depth]`.
     mixed: Aligned<f32>,
@@ -49,6 +51,26 @@ const SCORES_STRIDE: usize = KEYS_TOGETHER + 16;
 /// far from both ends of what 32 bits hold.
 const SAFE_SCORE: f32 = 100.0;
 
+/// Of the two operands of a product, one behind the other, the nearest words of a number (`false`) or those of its rest.
+#[derive(Clone, Copy)]
+struct Parts {
+    left: &'static [bool],
+    right: &'static [bool],
+}
+
+impl Parts {
+    /// Nearest words of both.
+    const ONE: Self = Self { left: &[false], right: &[false] };
+    /// What rounding takes from the left is there, too.
+    const TWO: Self = Self { left: &[false, true], right: &[false, false] };
+    /// What it takes from either.
+    const THREE: Self = Self { left: &[false, true, false], right: &[false, false, true] };
+
+    fn n(self) -> usize {
+        self.left.len()
+    }
+}
+
 /// One head of one sequence.
 #[derive(Clone, Copy)]
 struct Head {
@@ -58,9 +80,27 @@ struct Head {
     head_dim: usize,
     /// `head_dim` rounded up to 32.
     depth: usize,
+    /// Of queries and keys.
+    score_parts: Parts,
+    /// Their width, rounded up to 32.
+    score_depth: usize,
+    /// Of shares and values.
+    value_parts: Parts,
 }
 
 impl Head {
+    fn new(n_tokens: usize, head_dim: usize, n_words: usize) -> Self {
+        let (padded, depth) = (n_tokens.next_multiple_of(SIDE), head_dim.next_multiple_of(STEP));
+        let (score_parts, value_parts) = match n_words {
+            // Narrow heads leave half of a step empty, so what rounding takes from queries costs nothing.
+            1 if 2 * head_dim <= depth => (Parts::TWO, Parts::ONE),
+            1 => (Parts::ONE, Parts::ONE),
+            _ => (Parts::THREE, Parts::THREE),
+        };
+        let score_depth = (score_parts.n() * head_dim).next_multiple_of(STEP);
+        Self { n_tokens, padded, head_dim, depth, score_parts, score_depth, value_parts }
+    }
+
     /// Blocks of keys.
     fn n_blocks(&self) -> usize {
         self.padded.div_ceil(KEYS_TOGETHER)
@@ -79,7 +119,7 @@ impl Head {
 /// # Safety
 /// The processor has AVX-512 with bfloat16; `mixed` has room for the sequence's rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")]
-pub(crate) unsafe fn attend(
+pub(crate) unsafe fn attend<const WORDS: usize>(
     tiles: &Tiles,
     scratch: &mut AttentionScratch,
     projected: &Projected<'_>,
@@ -88,31 +128,30 @@ pub(crate) unsafe fn attend(
 ) {
     let &Projected { rows, n_tokens, n_heads, head_dim } = projected;
     let dim = n_heads * head_dim;
-    let (padded, depth) = (n_tokens.next_multiple_of(SIDE), head_dim.next_multiple_of(STEP));
-    let head = Head { n_tokens, padded, head_dim, depth };
-    scratch.make_room(padded, depth);
+    let head = Head::new(n_tokens, head_dim, WORDS);
+    scratch.make_room(&head);
     assert!(rows.len() >= n_tokens * 3 * dim, "rows are those of the sequence");
     for number in 0..n_heads {
         // SAFETY: the room is made, and the rows are as many as they must be.
-        let greatest = unsafe { scratch.arrange(rows.as_ptr().add(number * head_dim), projected, rotary) };
-        for first in (0..padded).step_by(SIDE) {
+        let greatest = unsafe { scratch.arrange(rows.as_ptr().add(number * head_dim), 3 * dim, &head, rotary) };
+        for first in (0..head.padded).step_by(SIDE) {
             let n_rows = SIDE.min(n_tokens - first);
             // SAFETY: likewise; a block of queries has 32 rows of room.
             unsafe {
                 let sums = if greatest <= SAFE_SCORE {
-                    scratch.mix::<false>(tiles, &head, first, &[0.0; SIDE])
+                    scratch.mix::<WORDS, false>(tiles, &head, first, &[0.0; SIDE])
                 } else {
                     let greatest = scratch.greatest_of_rows(tiles, &head, first);
-                    scratch.mix::<true>(tiles, &head, first, &greatest)
+                    scratch.mix::<WORDS, true>(tiles, &head, first, &greatest)
                 };
                 for (row, sum) in sums.iter().enumerate().take(n_rows) {
                     let factor = _mm512_reduce_add_ps(*sum).recip();
-                    let from = scratch.mixed.as_ptr().add(row * depth);
+                    let from = scratch.mixed.as_ptr().add(row * head.depth);
                     for at in (0..head_dim).step_by(8) {
                         let eight = _mm256_mul_ps(_mm256_loadu_ps(from.add(at)), _mm256_set1_ps(factor));
-                        let words = std::mem::transmute::<__m128bh, __m128i>(_mm256_cvtneps_pbh(eight));
-                        let place = left_place(mixed.first + first + row, number * head_dim + at, dim / STEP);
-                        _mm_storeu_si128(mixed.words.add(place).cast(), words);
+                        let row = mixed.first + first + row;
+                        let place = left_place::<WORDS>(row, number * head_dim + at, dim / STEP);
+                        store_eight::<WORDS>(mixed.words.add(place), eight);
                     }
                 }
             }
@@ -123,13 +162,13 @@ pub(crate) unsafe fn attend(
 impl AttentionScratch {
     /// Places of padding are zero where products mix them with others, so that no stale number reaches a sum; the rest is written
     /// before it is read.
-    fn make_room(&mut self, padded: usize, depth: usize) {
-        self.queries.fill_zeros(padded * depth);
-        self.keys.fill_zeros(padded * depth);
-        self.values.fill_zeros(padded * depth);
+    fn make_room(&mut self, head: &Head) {
+        self.queries.fill_zeros(head.padded * head.score_depth);
+        self.keys.fill_zeros(head.padded * head.score_depth);
+        self.values.fill_zeros(head.padded * head.depth * head.value_parts.n());
         self.scores.iter_mut().for_each(|room| room.at_least(SIDE * SCORES_STRIDE));
-        self.shares.iter_mut().for_each(|room| room.at_least(SIDE * KEYS_TOGETHER));
-        self.mixed.at_least(SIDE * depth);
+        self.shares.iter_mut().for_each(|room| room.at_least(SIDE * KEYS_TOGETHER * head.value_parts.n()));
+        self.mixed.at_least(SIDE * head.depth);
     }
 
     /// Scores of 32 queries from `first` on with a block of keys.
@@ -140,10 +179,10 @@ impl AttentionScratch {
             // SAFETY: by the caller of `attend`; places are inside the room.
             unsafe {
                 tiles.multiply(&Product {
-                    left: self.queries.as_ptr().add(first * head.depth),
+                    left: self.queries.as_ptr().add(first * head.score_depth),
                     right: self.keys.as_ptr().add((start + column) * STEP),
                     right_step: head.padded / 16 * TILE * 2,
-                    n_steps: head.depth / STEP,
+                    n_steps: head.score_depth / STEP,
                     sums: self.scores[block % 2].as_mut_ptr().add(column),
                     sums_stride: SCORES_STRIDE * 4,
                 });
@@ -177,7 +216,7 @@ impl AttentionScratch {
     /// Mixes values for 32 queries into `mixed`, not yet divided by the sums of shares, whose parts are returned. With `SHIFTED`, `less`
     /// is taken from a row's scores first. The products of one block of keys go on beside the shares of another.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")]
-    unsafe fn mix<const SHIFTED: bool>(
+    unsafe fn mix<const WORDS: usize, const SHIFTED: bool>(
         &mut self,
         tiles: &Tiles,
         head: &Head,
@@ -199,8 +238,9 @@ impl AttentionScratch {
                 let shares = self.shares[block % 2].as_mut_ptr();
                 for (row, sum) in sums.iter_mut().enumerate().take(n_rows) {
                     let scores = scores.add(row * SCORES_STRIDE);
-                    let shares = shares.add(left_place(row, 0, n_steps));
-                    *sum = _mm512_add_ps(*sum, share::<SHIFTED>(scores, n_keys, shares, less[row]));
+                    let shares = shares.add(left_place::<1>(row, 0, head.value_parts.n() * n_steps));
+                    let share = share::<WORDS, SHIFTED>(scores, n_keys, shares, less[row]);
+                    *sum = _mm512_add_ps(*sum, share);
                 }
                 if block > 0 {
                     self.gather(tiles, head, block - 1);
@@ -218,11 +258,12 @@ impl AttentionScratch {
         for column in (0..head.head_dim).step_by(SIDE) {
             // SAFETY: by the caller of `attend`; places are inside the room.
             unsafe {
+                let first = start * head.depth * head.value_parts.n();
                 let product = Product {
                     left: self.shares[block % 2].as_ptr(),
-                    right: self.values.as_ptr().add(start * head.depth + column * STEP),
+                    right: self.values.as_ptr().add(first + column * STEP),
                     right_step: head.depth / 16 * TILE * 2,
-                    n_steps,
+                    n_steps: head.value_parts.n() * n_steps,
                     sums: self.mixed.as_mut_ptr().add(column),
                     sums_stride: head.depth * 4,
                 };
@@ -234,21 +275,19 @@ impl AttentionScratch {
         }
     }
 
-    /// Lays out one head, its scores in powers of two; `from` is its query in the first row. Returns what no score is above: the product
-    /// of the greatest numbers of queries and keys, column by column.
+    /// Lays out one head, its scores in powers of two; `from` is its query in the first row, and rows are `stride` apart. Returns what
+    /// no score is above: the product of the greatest numbers of queries and keys, column by column.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")]
     unsafe fn arrange(
         &mut self,
         from: *const f32,
-        projected: &Projected<'_>,
+        stride: usize,
+        head: &Head,
         rotary: Option<&Rotary<'_>>,
     ) -> f32 {
-        let &Projected { n_tokens, n_heads, head_dim, .. } = projected;
-        let (dim, depth) = (n_heads * head_dim, head_dim.next_multiple_of(STEP));
-        let (stride, padded) = (3 * dim, n_tokens.next_multiple_of(SIDE));
-        // Narrow heads leave half of a step empty. There goes what rounding takes from a query, beside the key once more, so that
-        // scores are those of unrounded queries.
-        let has_room_for_rest = 2 * head_dim <= depth;
+        let &Head { n_tokens, padded, head_dim, depth, score_parts, score_depth, value_parts } = head;
+        let dim = stride / 3;
+        let rounded = |values: __m512, is_rest: bool| to_words(if is_rest { rest(values) } else { values });
         // Neighbouring numbers of a key go to neighbouring lines of a tile.
         let lines = _mm256_setr_epi32(0, 16, 32, 48, 64, 80, 96, 112);
         let mut greatest = [[0.0_f32; PLACES]; 2];
@@ -258,16 +297,14 @@ impl AttentionScratch {
             unsafe {
                 let query = from.add(token * stride);
                 let mut put_query = |at: usize, words: __m256i, n: usize| {
-                    let place = left_place(token, at, depth / STEP);
+                    let place = left_place::<1>(token, at, score_depth / STEP);
                     _mm256_mask_storeu_epi16(self.queries.as_mut_ptr().add(place).cast(), mask(n), words);
                 };
                 turn(query, head_dim, rotary, token, |at, values, n| {
                     let values = _mm512_mul_ps(values, _mm512_set1_ps(LOG2_E));
                     keep_greatest(greatest_query, at, values);
-                    let words = to_words(values);
-                    put_query(at, words, n);
-                    if has_room_for_rest {
-                        put_query(head_dim + at, to_words(_mm512_sub_ps(values, from_words(words))), n);
+                    for (part, is_rest) in score_parts.left.iter().enumerate() {
+                        within_steps(part * head_dim + at, rounded(values, *is_rest), n, &mut put_query);
                     }
                 });
                 let mut put_key = |at: usize, words: __m256i, n: usize| {
@@ -278,10 +315,8 @@ impl AttentionScratch {
                 };
                 turn(query.add(dim), head_dim, rotary, token, |at, values, n| {
                     keep_greatest(greatest_key, at, values);
-                    let words = to_words(values);
-                    put_key(at, words, n);
-                    if has_room_for_rest {
-                        put_key(head_dim + at, words, n);
+                    for (part, is_rest) in score_parts.right.iter().enumerate() {
+                        within_steps(part * head_dim + at, rounded(values, *is_rest), n, &mut put_key);
                     }
                 });
             }
@@ -291,6 +326,7 @@ impl AttentionScratch {
             18, 2, 17, 1, 16, 0,
         );
         for token in (0..n_tokens).step_by(2) {
+            let (start, _, n_steps) = head.block(token / KEYS_TOGETHER);
             for at in (0..head_dim).step_by(16) {
                 let n_left = head_dim - at;
                 // SAFETY: likewise.
@@ -299,11 +335,17 @@ impl AttentionScratch {
                     let even = load_some(value, n_left);
                     let n_odd = if token + 1 < n_tokens { n_left } else { 0 };
                     let odd = load_some(value.add(if n_odd > 0 { stride } else { 0 }), n_odd);
-                    let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(odd, even));
-                    let both = _mm512_permutexvar_epi16(interleaved, both);
-                    let tile = token / 32 * (depth / 16) + at / 16;
-                    let to = self.values.as_mut_ptr().add(tile * TILE + token % 32 / 2 * 32);
-                    _mm512_storeu_si512(to.cast(), both);
+                    for (part, is_rest) in value_parts.right.iter().enumerate() {
+                        let [even, odd] =
+                            [even, odd].map(|values| if *is_rest { rest(values) } else { values });
+                        let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(odd, even));
+                        let both = _mm512_permutexvar_epi16(interleaved, both);
+                        let step =
+                            value_parts.n() * start / STEP + part * n_steps + (token - start) / STEP;
+                        let tile = step * (depth / 16) + at / 16;
+                        let to = self.values.as_mut_ptr().add(tile * TILE + token % 32 / 2 * 32);
+                        _mm512_storeu_si512(to.cast(), both);
+                    }
                 }
             }
         }
@@ -361,38 +403,74 @@ unsafe fn turn(
     }
 }
 
-/// What words of bfloat16 stand for.
+/// Hands out up to 16 words of places from `at` on, those of one step of depth at a time; an even number.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn from_words(words: __m256i) -> __m512 {
-    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(words)))
+unsafe fn within_steps(at: usize, words: __m256i, n: usize, mut put: impl FnMut(usize, __m256i, usize)) {
+    let n_first = n.min(STEP - at % STEP);
+    put(at, words, n_first);
+    if n_first < n {
+        let mut further = [0_u16; 32];
+        // SAFETY: there is room for 16 words, and for 16 from any of them.
+        let words = unsafe {
+            _mm256_storeu_si256(further.as_mut_ptr().cast(), words);
+            _mm256_loadu_si256(further.as_ptr().add(n_first).cast())
+        };
+        put(at + n_first, words, n - n_first);
+    }
 }
 
-/// Shares of up to 64 keys in a row, not yet divided by their sum, into tiles of the left operand, in the first of which `shares` is;
-/// padding gets nothing. Returns their sums. What is taken from all scores of a row cancels out in the division.
+/// Writes 8 numbers of one or two words, the second ones a tile behind.
+///
+/// # Safety
+/// `out` takes 8 words, there and a tile behind.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
+unsafe fn store_eight<const WORDS: usize>(out: *mut u16, values: __m256) {
+    // SAFETY: by the caller; both types are 128 bits.
+    unsafe {
+        let words = std::mem::transmute::<__m128bh, __m128i>(_mm256_cvtneps_pbh(values));
+        _mm_storeu_si128(out.cast(), words);
+        if WORDS == 2 {
+            let rest = _mm512_castps512_ps256(rest(_mm512_castps256_ps512(values)));
+            let words = std::mem::transmute::<__m128bh, __m128i>(_mm256_cvtneps_pbh(rest));
+            _mm_storeu_si128(out.add(TILE).cast(), words);
+        }
+    }
+}
+
+/// Shares of up to 64 keys in a row, not yet divided by their sum, into tiles of the left operand, in the first of which `shares` is,
+/// part by part; padding gets nothing. Returns their sums. What is taken from all scores of a row cancels out in the division.
 ///
 /// # Safety
 /// Both hold `n_keys` elements, rounded up to 32.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")]
-unsafe fn share<const SHIFTED: bool>(
+unsafe fn share<const WORDS: usize, const SHIFTED: bool>(
     scores: *const f32,
     n_keys: usize,
     shares: *mut u16,
     less: f32,
 ) -> __m512 {
-    let power = |score: __m512| match SHIFTED {
-        true => power_coarse(_mm512_sub_ps(score, _mm512_set1_ps(less))),
-        false => power_coarse(score),
+    let power_of = |score: __m512| match SHIFTED {
+        true => power::<WORDS>(_mm512_sub_ps(score, _mm512_set1_ps(less))),
+        false => power::<WORDS>(score),
     };
     let mut sums = [_mm512_setzero_ps(); 2];
     let mut put = |step: usize, parts: [__m512; 2]| {
         sums = [_mm512_add_ps(sums[0], parts[0]), _mm512_add_ps(sums[1], parts[1])];
         // SAFETY: by the caller.
-        unsafe { store_step(shares.add(step * TILE), parts) };
+        unsafe {
+            store_step(shares.add(step * TILE), parts);
+            if WORDS == 2 {
+                let n_steps = n_keys.div_ceil(STEP);
+                store_step(shares.add((n_steps + step) * TILE), parts.map(|part| rest(part)));
+                store_step(shares.add((2 * n_steps + step) * TILE), parts);
+            }
+        }
     };
     // SAFETY: by the caller.
-    let part = |at: usize| unsafe { power(_mm512_loadu_ps(scores.add(at))) };
+    let part = |at: usize| unsafe { power_of(_mm512_loadu_ps(scores.add(at))) };
     if n_keys == KEYS_TOGETHER {
         for step in 0..KEYS_TOGETHER / STEP {
             put(step, [part(step * STEP), part(step * STEP + 16)]);

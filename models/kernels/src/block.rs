@@ -8,7 +8,7 @@ use crate::aligned::Aligned;
 use crate::attention::{AttentionScratch, Mixed, Projected, attend};
 use crate::isa::Isa;
 use crate::packed::{PackedBytes, PackedWeights};
-use crate::rows::{gelu, normalize, store_bf16, tile_row, to_bytes};
+use crate::rows::{gelu, normalize, store_words, tile_row, to_bytes};
 use crate::shape::{BlockShape, BlockWeights, Input, InputMeans, Operands, Pair, Rotary};
 use crate::tile::{BYTES_STEP, Product, SIDE, STEP, TILE, Tiles, left_place};
 
@@ -115,7 +115,8 @@ impl Block {
             let matrices: Vec<&[f32]> = parts.iter().map(|(weight, _)| *weight).collect();
             let mut bias: Vec<f32> = parts.iter().flat_map(|(_, bias)| bias.iter().copied()).collect();
             let weights = match operands {
-                Operands::Bf16 => Weights::Words(PackedWeights::pack(depth, &matrices)),
+                Operands::Bf16 => Weights::Words(PackedWeights::pack(depth, 1, &matrices)),
+                Operands::TwiceBf16 => Weights::Words(PackedWeights::pack(depth, 2, &matrices)),
                 Operands::Int8 => {
                     let means: Vec<f32> = means.of(input, first).take(depth).collect();
                     Weights::Bytes(PackedBytes::pack(depth, &matrices, &means, &mut bias))
@@ -174,7 +175,7 @@ impl Block {
             assert!(table.len() >= longest * half, "a table of rotary positions is too short");
         }
         let n_tokens: usize = sequences.iter().map(Range::len).sum();
-        scratch.make_room(n_tokens.next_multiple_of(SIDE), &self.shape);
+        scratch.make_room(n_tokens.next_multiple_of(SIDE), self.operands.n_words(), &self.shape);
         if let Some(means) = &mut scratch.means {
             means.count(n_tokens);
         }
@@ -185,7 +186,12 @@ impl Block {
             at += from.len();
         }
         // SAFETY: an `Isa` exists only where the processor has the instructions; all room is made.
-        unsafe { self.run_packed(scratch, n_tokens, sequences, rotary) };
+        unsafe {
+            match self.operands {
+                Operands::TwiceBf16 => self.run_packed::<2>(scratch, n_tokens, sequences, rotary),
+                Operands::Bf16 | Operands::Int8 => self.run_packed::<1>(scratch, n_tokens, sequences, rotary),
+            }
+        }
         out.fill(0.0);
         let mut at = 0;
         for rows in sequences {
@@ -195,9 +201,9 @@ impl Block {
         }
     }
 
-    /// The same, on rows that lie one behind the other in `scratch.hidden`.
+    /// The same, on rows that lie one behind the other in `scratch.hidden`, with so many words of bfloat16 a number.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")]
-    unsafe fn run_packed(
+    unsafe fn run_packed<const WORDS: usize>(
         &self,
         scratch: &mut Scratch,
         n_tokens: usize,
@@ -216,8 +222,8 @@ impl Block {
             // SAFETY: the room is made for all rows, rounded up to 32.
             unsafe {
                 match self.shape.norm_first {
-                    true => self.normalize::<false>(&self.attention_norm, scratch, rows.clone()),
-                    false => self.tile_rows(scratch, rows.clone()),
+                    true => self.normalize::<WORDS, false>(&self.attention_norm, scratch, rows.clone()),
+                    false => self.tile_rows::<WORDS>(scratch, rows.clone()),
                 }
                 let (normed, projected) = (scratch.normed.as_ptr(), scratch.projected.as_mut_ptr());
                 scratch.record((Input::Projections, 0), normed, there(&rows), dim);
@@ -239,7 +245,7 @@ impl Block {
                 // SAFETY: the processor has the instructions, and the room is made.
                 unsafe {
                     let mixed = Mixed { words: scratch.mixed.as_mut_ptr(), first };
-                    attend(&tiles, &mut scratch.attention, &projected, rotary, &mixed);
+                    attend::<WORDS>(&tiles, &mut scratch.attention, &projected, rotary, &mixed);
                 }
             }
             first += sequence.len();
@@ -248,24 +254,24 @@ impl Block {
             // SAFETY: as above.
             unsafe {
                 let (mixed, hidden) = (scratch.mixed.as_ptr(), scratch.hidden.as_mut_ptr());
-                let mixed = mixed.add(rows.start * dim);
+                let mixed = mixed.add(rows.start * dim * WORDS);
                 scratch.record((Input::Output, 0), mixed, there(&rows), dim);
                 let mixed = self.left(mixed, rows.len(), dim, &mut scratch.bytes[0]);
                 multiply(&tiles, mixed, rows.len(), &self.output, |row, column, sums| {
                     add(sums, hidden.add((rows.start + row) * dim + column));
                 });
                 match self.shape.norm_first {
-                    true => self.normalize::<false>(&self.feed_forward_norm, scratch, rows.clone()),
-                    false => self.normalize::<true>(&self.attention_norm, scratch, rows.clone()),
+                    true => self.normalize::<WORDS, false>(&self.feed_forward_norm, scratch, rows.clone()),
+                    false => self.normalize::<WORDS, true>(&self.attention_norm, scratch, rows.clone()),
                 }
                 let (normed, wide) = (scratch.normed.as_ptr(), scratch.wide.as_mut_ptr());
                 scratch.record((Input::Widen, 0), normed, there(&rows), dim);
                 let normed = self.left(normed, rows.len(), dim, &mut scratch.bytes[0]);
                 for (number, slice) in self.slices.iter().enumerate() {
                     multiply(&tiles, normed, rows.len(), &slice.widen, |row, column, sums| {
-                        let out = wide.add(left_place(row, column, width / STEP));
-                        store_bf16(out, gelu(sums[0]));
-                        store_bf16(out.add(16), gelu(sums[1]));
+                        let out = wide.add(left_place::<WORDS>(row, column, width / STEP));
+                        store_words::<WORDS>(out, gelu::<WORDS>(sums[0]));
+                        store_words::<WORDS>(out.add(16), gelu::<WORDS>(sums[1]));
                     });
                     scratch.record((Input::Narrow, number * width), wide, there(&rows), width);
                     let wide = self.left(wide, rows.len(), width, &mut scratch.bytes[1]);
@@ -274,7 +280,7 @@ impl Block {
                     });
                 }
                 if !self.shape.norm_first {
-                    self.normalize::<true>(&self.feed_forward_norm, scratch, rows.clone());
+                    self.normalize::<WORDS, true>(&self.feed_forward_norm, scratch, rows.clone());
                 }
             }
         }
@@ -284,7 +290,7 @@ impl Block {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,fma")]
     unsafe fn left(&self, words: *const u16, n_rows: usize, depth: usize, room: &mut Bytes) -> Left {
         match self.operands {
-            Operands::Bf16 => Left { tiles: words, ranges: std::ptr::null() },
+            Operands::Bf16 | Operands::TwiceBf16 => Left { tiles: words, ranges: std::ptr::null() },
             Operands::Int8 => {
                 room.bytes.at_least(n_rows * depth.next_multiple_of(BYTES_STEP));
                 room.ranges.at_least(n_rows);
@@ -298,17 +304,22 @@ impl Block {
 
     /// Writes a chunk's rows, normalized, to the start of `scratch.normed`.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,fma")]
-    unsafe fn normalize<const KEEP: bool>(&self, norm: &Norm, scratch: &mut Scratch, rows: Range<usize>) {
+    unsafe fn normalize<const WORDS: usize, const KEEP: bool>(
+        &self,
+        norm: &Norm,
+        scratch: &mut Scratch,
+        rows: Range<usize>,
+    ) {
         let BlockShape { dim, norm_epsilon, .. } = self.shape;
         for (at, row) in rows.enumerate() {
             // SAFETY: the room is made for the rows of a chunk.
             unsafe {
-                normalize::<KEEP>(
+                normalize::<WORDS, KEEP>(
                     scratch.hidden.as_mut_ptr().add(row * dim),
                     dim,
                     (norm.scale.as_ptr(), norm.shift.as_ptr()),
                     norm_epsilon,
-                    scratch.normed.as_mut_ptr().add(left_place(at, 0, dim / STEP)),
+                    scratch.normed.as_mut_ptr().add(left_place::<WORDS>(at, 0, dim / STEP)),
                 );
             }
         }
@@ -316,13 +327,13 @@ impl Block {
 
     /// Writes a chunk's rows as they are to the start of `scratch.normed`.
     #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
-    unsafe fn tile_rows(&self, scratch: &mut Scratch, rows: Range<usize>) {
+    unsafe fn tile_rows<const WORDS: usize>(&self, scratch: &mut Scratch, rows: Range<usize>) {
         let dim = self.shape.dim;
         for (at, row) in rows.enumerate() {
             // SAFETY: the room is made for the rows of a chunk.
             unsafe {
-                let out = scratch.normed.as_mut_ptr().add(left_place(at, 0, dim / STEP));
-                tile_row(scratch.hidden.as_ptr().add(row * dim), dim, out);
+                let out = scratch.normed.as_mut_ptr().add(left_place::<WORDS>(at, 0, dim / STEP));
+                tile_row::<WORDS>(scratch.hidden.as_ptr().add(row * dim), dim, out);
             }
         }
     }
@@ -344,7 +355,7 @@ impl Scratch {
     /// Adds rows of words, in tiles, to the sums of a layer's inputs where they are recorded.
     ///
     /// # Safety
-    /// `words` are `n_rows` rows of `depth`.
+    /// `words` are `n_rows` rows of `depth`, a word a number.
     unsafe fn record(
         &mut self,
         (input, first): (Input, usize),
@@ -355,18 +366,18 @@ impl Scratch {
         let Some(means) = &mut self.means else { return };
         for row in 0..n_rows {
             // SAFETY: by the caller.
-            let word = |at: usize| unsafe { *words.add(left_place(row, at, depth / STEP)) };
+            let word = |at: usize| unsafe { *words.add(left_place::<1>(row, at, depth / STEP)) };
             means.add(input, first, (0..depth).map(|at| f32::from_bits(u32::from(word(at)) << 16)));
         }
     }
 
-    fn make_room(&mut self, n_rows: usize, shape: &BlockShape) {
+    fn make_room(&mut self, n_rows: usize, n_words: usize, shape: &BlockShape) {
         let together = rows_together(n_rows);
         self.hidden.at_least(n_rows * shape.dim);
-        self.normed.at_least(together * shape.dim);
+        self.normed.at_least(together * shape.dim * n_words);
         self.projected.at_least(n_rows * 3 * shape.dim);
-        self.mixed.at_least(n_rows * shape.dim);
-        self.wide.at_least(together * slice_width(shape.feed_forward_dim));
+        self.mixed.at_least(n_rows * shape.dim * n_words);
+        self.wide.at_least(together * slice_width(shape.feed_forward_dim) * n_words);
     }
 }
 
@@ -398,9 +409,9 @@ unsafe fn multiply(
     #[repr(C, align(64))]
     struct Sums([f32; SIDE * SIDE]);
     let mut sums = [const { Sums([0.0; SIDE * SIDE]) }; 2];
-    let (n_steps, width) = match &layer.weights {
-        Weights::Words(words) => (words.depth / STEP, words.width),
-        Weights::Bytes(bytes) => (bytes.n_steps, bytes.width),
+    let (n_steps, n_words, width) = match &layer.weights {
+        Weights::Words(words) => (words.depth / STEP, words.n_words, words.width),
+        Weights::Bytes(bytes) => (bytes.n_steps, 1, bytes.width),
     };
     let per_panel = n_rows / SIDE;
     let n_products = width / SIDE * per_panel;
@@ -415,14 +426,15 @@ unsafe fn multiply(
             // SAFETY: by the caller; panels are packed so.
             unsafe {
                 let product = Product {
-                    left: left.tiles.add(first / 16 * n_steps * TILE),
+                    left: left.tiles.add(first / 16 * n_steps * n_words * TILE),
                     right,
-                    right_step: 2 * TILE * 2,
+                    right_step: 2 * TILE * 2 * n_words,
                     n_steps,
                     sums: sums[number % 2].0.as_mut_ptr(),
                     sums_stride: SIDE * 4,
                 };
                 match &layer.weights {
+                    Weights::Words(_) if n_words == 2 => tiles.multiply_twofold(&product),
                     Weights::Words(_) => tiles.multiply(&product),
                     Weights::Bytes(_) => tiles.multiply_bytes(&product),
                 }

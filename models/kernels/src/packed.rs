@@ -3,42 +3,51 @@
 use crate::aligned::Aligned;
 use crate::tile::{BYTES_STEP, SIDE, STEP, TILE};
 
-/// `[depth, width]` in bfloat16, in panels of 32 columns; in each, step by step of 32 of depth, two tiles of 16 columns.
+/// `[depth, width]` in one or two words of bfloat16 a number, in panels of 32 columns; in each, step by step of 32 of depth, two tiles of
+/// 16 columns, and behind them those of second words.
 pub(crate) struct PackedWeights {
     pub(crate) depth: usize,
     pub(crate) width: usize,
+    /// Words of a number.
+    pub(crate) n_words: usize,
     words: Aligned<u16>,
 }
 
 impl PackedWeights {
     /// Packs matrices side by side, each `[depth, width]` row-major with its own width.
-    pub(crate) fn pack(depth: usize, matrices: &[&[f32]]) -> Self {
+    pub(crate) fn pack(depth: usize, n_words: usize, matrices: &[&[f32]]) -> Self {
         let widths: Vec<usize> = matrices.iter().map(|values| values.len() / depth).collect();
         let width: usize = widths.iter().sum();
-        let mut words = Aligned::zeros(depth * width);
+        let mut words = Aligned::zeros(depth * width * n_words);
         let mut first = 0;
         for (values, &n_columns) in matrices.iter().zip(&widths) {
             for row in 0..depth {
                 for column in 0..n_columns {
-                    words[place(depth, row, first + column)] = to_bf16(values[row * n_columns + column]);
+                    let mut left = values[row * n_columns + column];
+                    for word in 0..n_words {
+                        let nearest = to_bf16(left);
+                        words[place(depth, n_words, row, first + column) + word * 2 * TILE] = nearest;
+                        left -= f32::from_bits(u32::from(nearest) << 16);
+                    }
                 }
             }
             first += n_columns;
         }
-        Self { depth, width, words }
+        Self { depth, width, n_words, words }
     }
 
     /// The panel of columns from `32 * number` on.
     pub(crate) fn panel(&self, number: usize) -> &[u16] {
-        let length = self.depth * SIDE;
+        let length = self.depth * SIDE * self.n_words;
         &self.words[number * length..(number + 1) * length]
     }
 }
 
-fn place(depth: usize, row: usize, column: usize) -> usize {
+/// Of a number's first word.
+fn place(depth: usize, n_words: usize, row: usize, column: usize) -> usize {
     let (panel, step, tile) = (column / SIDE, row / STEP, column % SIDE / 16);
     let (pair, half) = (row % STEP / 2, row % 2);
-    panel * depth * SIDE + step * 2 * TILE + tile * TILE + pair * 32 + column % 16 * 2 + half
+    (panel * depth * SIDE + step * 2 * TILE) * n_words + tile * TILE + pair * 32 + column % 16 * 2 + half
 }
 
 /// `[depth, width]` in signed bytes, each column with a scale, in panels of 32 columns; in each, step by step of 64 of depth, two tiles
@@ -130,15 +139,25 @@ mod tests {
     #[test]
     fn every_weight_has_a_place_of_its_own() {
         let values: Vec<f32> = (0..64 * 32).map(|at| at as f32).collect();
-        let packed = PackedWeights::pack(64, &[&values, &values]);
-        assert_eq!((packed.depth, packed.width, packed.panel(1).len()), (64, 64, 64 * 32));
-        let mut places: Vec<usize> =
-            (0..64).flat_map(|row| (0..64).map(move |column| place(64, row, column))).collect();
-        places.sort_unstable();
-        assert_eq!(places, (0..64 * 64).collect::<Vec<_>>());
-        // Rows 2 and 3 of column 17 of the first panel share a word.
-        assert_eq!(place(64, 3, 17), place(64, 2, 17) + 1);
-        assert_eq!(packed.panel(0)[place(64, 2, 17)], to_bf16(values[2 * 32 + 17]));
+        for n_words in [1, 2] {
+            let packed = PackedWeights::pack(64, n_words, &[&values, &values]);
+            let found = (packed.depth, packed.width, packed.panel(1).len());
+            assert_eq!(found, (64, 64, 64 * 32 * n_words));
+            let mut places: Vec<usize> = (0..64)
+                .flat_map(|row| (0..64).map(move |column| place(64, n_words, row, column)))
+                .flat_map(|place| (0..n_words).map(move |word| place + word * 2 * TILE))
+                .collect();
+            places.sort_unstable();
+            assert_eq!(places, (0..64 * 64 * n_words).collect::<Vec<_>>());
+            // Rows 2 and 3 of column 17 of the first panel share a word of 32 bits.
+            assert_eq!(place(64, n_words, 3, 17), place(64, n_words, 2, 17) + 1);
+            assert_eq!(packed.panel(0)[place(64, n_words, 2, 17)], to_bf16(values[2 * 32 + 17]));
+        }
+        // Whole numbers up to 65,536 fit into two words.
+        let packed = PackedWeights::pack(64, 2, &[&values]);
+        let word = |at: usize| f32::from_bits(u32::from(packed.panel(0)[at]) << 16);
+        let at = place(64, 2, 63, 31);
+        assert_eq!(word(at) + word(at + 2 * TILE), values[63 * 32 + 31]);
     }
 
     #[test]

@@ -24,13 +24,34 @@ const NORMAL: [f32; 9] = [
     0.398_761_6,
 ];
 
-/// Normalizes a row and writes it in bfloat16 into tiles of the left operand of a product, where `out` is its place in the first;
-/// with `KEEP` the row itself becomes the normalized one, too. `dim` is a multiple of 32.
+/// Where the normal distribution is taken to end for numbers of two words.
+const FINE_NORMAL_LIMIT: f32 = 5.2;
+/// As [`NORMAL`], but within 7e-7, and a polynomial in the square of `x` as it goes from -1 (at 0) to 1 (at the limit).
+const FINE_NORMAL: [f32; 13] = [
+    8.589_993e-4,
+    -2.504_003_7e-3,
+    2.853_165_8e-3,
+    -3.505_114e-3,
+    7.558_109e-3,
+    -1.310_378_2e-2,
+    1.838_710_7e-2,
+    -2.459_326_6e-2,
+    3.190_726e-2,
+    -3.994_132e-2,
+    5.003_017e-2,
+    -6.774_34e-2,
+    0.135_949_94,
+];
+/// The polynomial of fifth degree that is relatively nearest to `2^x` in [0, 1], within 8e-8; the lowest power first.
+const QUINTIC: [f32; 6] = [0.999_999_94, 0.693_153_1, 0.240_153_61, 5.582_632e-2, 8.989_341e-3, 1.877_576_7e-3];
+
+/// Normalizes a row and writes it in so many words of bfloat16 a number into tiles of the left operand of a product, where `out` is its
+/// place in the first; with `KEEP` the row itself becomes the normalized one, too. `dim` is a multiple of 32.
 ///
 /// # Safety
-/// `row`, `scale` and `shift` hold `dim` numbers, `out` is in the first of `dim / 32` tiles.
+/// `row`, `scale` and `shift` hold `dim` numbers, `out` is in the first of `dim / 32` tiles (or pairs of tiles).
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,fma")]
-pub(crate) unsafe fn normalize<const KEEP: bool>(
+pub(crate) unsafe fn normalize<const WORDS: usize, const KEEP: bool>(
     row: *mut f32,
     dim: usize,
     (scale, shift): (*const f32, *const f32),
@@ -54,7 +75,7 @@ pub(crate) unsafe fn normalize<const KEEP: bool>(
             let centered = _mm512_sub_ps(_mm512_loadu_ps(row.add(at)), mean);
             let scaled = _mm512_mul_ps(_mm512_mul_ps(centered, factor), _mm512_loadu_ps(scale.add(at)));
             let normed = _mm512_add_ps(scaled, _mm512_loadu_ps(shift.add(at)));
-            store_bf16(out.add(at / STEP * TILE + at % STEP), normed);
+            store_words::<WORDS>(out.add(at / STEP * WORDS * TILE + at % STEP), normed);
             if KEEP {
                 _mm512_storeu_ps(row.add(at), normed);
             }
@@ -62,15 +83,18 @@ pub(crate) unsafe fn normalize<const KEEP: bool>(
     }
 }
 
-/// Writes a row in bfloat16 as [`normalize`] does, as it is.
+/// Writes a row as [`normalize`] does, as it is.
 ///
 /// # Safety
 /// As there.
 #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
-pub(crate) unsafe fn tile_row(row: *const f32, dim: usize, out: *mut u16) {
+pub(crate) unsafe fn tile_row<const WORDS: usize>(row: *const f32, dim: usize, out: *mut u16) {
     for at in (0..dim).step_by(16) {
         // SAFETY: by the caller.
-        unsafe { store_bf16(out.add(at / STEP * TILE + at % STEP), _mm512_loadu_ps(row.add(at))) };
+        unsafe {
+            let values = _mm512_loadu_ps(row.add(at));
+            store_words::<WORDS>(out.add(at / STEP * WORDS * TILE + at % STEP), values);
+        }
     }
 }
 
@@ -92,7 +116,7 @@ pub(crate) unsafe fn to_bytes(
     let n_steps = depth / STEP;
     // SAFETY: by the caller.
     let pair = |row: usize, step: usize| unsafe {
-        let both = _mm512_loadu_si512(words.add(left_place(row, step * STEP, n_steps)).cast());
+        let both = _mm512_loadu_si512(words.add(left_place::<1>(row, step * STEP, n_steps)).cast());
         let odd = _mm512_and_si512(both, _mm512_set1_epi32(!0xffff));
         [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(both)), _mm512_castsi512_ps(odd)]
     };
@@ -134,41 +158,67 @@ pub(crate) fn to_words(values: __m512) -> __m256i {
     unsafe { std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values)) }
 }
 
-/// Writes 16 numbers in bfloat16.
-///
-/// # Safety
-/// `out` takes 16 words.
+/// What words of bfloat16 stand for.
 #[inline]
-#[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
-pub(crate) unsafe fn store_bf16(out: *mut u16, values: __m512) {
-    // SAFETY: by the caller.
-    unsafe { _mm256_storeu_si256(out.cast(), to_words(values)) };
+#[target_feature(enable = "avx512f")]
+pub(crate) fn from_words(words: __m256i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(words)))
 }
 
-/// `2^x` within 8e-5 of it: words of bfloat16 tell steps of 4e-3 apart. Below 2^-126 it may be zero.
+/// What numbers are beside their nearest words of bfloat16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(crate) fn rest(values: __m512) -> __m512 {
+    _mm512_sub_ps(values, from_words(to_words(values)))
+}
+
+/// Writes 16 numbers of one or two words, the second ones a tile behind.
+///
+/// # Safety
+/// `out` takes 16 words, there and a tile behind.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
+pub(crate) unsafe fn store_words<const WORDS: usize>(out: *mut u16, values: __m512) {
+    // SAFETY: by the caller.
+    unsafe {
+        _mm256_storeu_si256(out.cast(), to_words(values));
+        if WORDS == 2 {
+            _mm256_storeu_si256(out.add(TILE).cast(), to_words(rest(values)));
+        }
+    }
+}
+
+/// `2^x` for numbers of so many words: within 8e-5 of it for one, which tells steps of 4e-3 apart, and within 2e-7 for two, which tell
+/// 1.5e-5. Below 2^-126 it may be zero.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,fma")]
-pub(crate) fn power_coarse(x: __m512) -> __m512 {
+pub(crate) fn power<const WORDS: usize>(x: __m512) -> __m512 {
     // What is above the whole number below; `scalef` takes that number.
     let part = _mm512_reduce_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(x);
-    let mut power = _mm512_set1_ps(CUBIC[3]);
-    for term in [CUBIC[2], CUBIC[1], CUBIC[0]] {
-        power = _mm512_fmadd_ps(power, part, _mm512_set1_ps(term));
+    let terms: &[f32] = if WORDS == 1 { &CUBIC } else { &QUINTIC };
+    let mut power = _mm512_set1_ps(terms[terms.len() - 1]);
+    for term in terms[..terms.len() - 1].iter().rev() {
+        power = _mm512_fmadd_ps(power, part, _mm512_set1_ps(*term));
     }
     _mm512_scalef_ps(power, x)
 }
 
-/// `x / 2 * (1 + erf(x / sqrt 2))`, within 4e-5: words of bfloat16 tell steps of 4e-3 of a number apart.
+/// `x / 2 * (1 + erf(x / sqrt 2))` for numbers of so many words, within 4e-5 for one and 2e-6 for two.
 #[inline]
 #[target_feature(enable = "avx512f,fma")]
-pub(crate) fn gelu(x: __m512) -> __m512 {
-    let limit = _mm512_set1_ps(NORMAL_LIMIT);
+pub(crate) fn gelu<const WORDS: usize>(x: __m512) -> __m512 {
+    let limit = _mm512_set1_ps(if WORDS == 1 { NORMAL_LIMIT } else { FINE_NORMAL_LIMIT });
     let inside = _mm512_max_ps(_mm512_min_ps(x, limit), _mm512_sub_ps(_mm512_setzero_ps(), limit));
     let square = _mm512_mul_ps(inside, inside);
-    let [first, rest @ ..] = NORMAL;
-    let mut series = _mm512_set1_ps(first);
-    for term in rest {
-        series = _mm512_fmadd_ps(series, square, _mm512_set1_ps(term));
+    let (terms, at): (&[f32], __m512) = if WORDS == 1 {
+        (&NORMAL, square)
+    } else {
+        let whole = _mm512_set1_ps(2.0 / (FINE_NORMAL_LIMIT * FINE_NORMAL_LIMIT));
+        (&FINE_NORMAL, _mm512_fmsub_ps(square, whole, _mm512_set1_ps(1.0)))
+    };
+    let mut series = _mm512_set1_ps(terms[0]);
+    for term in &terms[1..] {
+        series = _mm512_fmadd_ps(series, at, _mm512_set1_ps(*term));
     }
     _mm512_mul_ps(x, _mm512_fmadd_ps(series, inside, _mm512_set1_ps(0.5)))
 }
@@ -206,23 +256,27 @@ mod tests {
             eprintln!("NOT RUN: this processor has no AVX-512 with bfloat16");
             return;
         }
-        let values: Vec<f32> = (-640..640).map(|at| at as f32 / 128.0).collect();
-        for (x, found) in values.iter().zip(each(&values, gelu)) {
-            let expected = f64::from(*x) / 2.0 * (1.0 + erf(f64::from(*x) / 2.0_f64.sqrt()));
-            assert!((f64::from(found) - expected).abs() < 5e-5, "gelu({x}) is {found}, not {expected}");
-        }
-        // Far out it is zero, or the number itself.
-        let far: Vec<f32> = values.iter().map(|x| x * 20.0).collect();
-        for (x, found) in far.iter().zip(each(&far, gelu)) {
-            assert!((found - x.max(0.0)).abs() < 1e-4 || x.abs() < 5.0, "gelu({x}) is {found}");
+        let values: Vec<f32> = (-704..704).map(|at| at as f32 / 128.0).collect();
+        for (function, within) in [(gelu::<1> as unsafe fn(_) -> _, 5e-5), (gelu::<2>, 2e-6)] {
+            for (x, found) in values.iter().zip(each(&values, function)) {
+                let expected = f64::from(*x) / 2.0 * (1.0 + erf(f64::from(*x) / 2.0_f64.sqrt()));
+                assert!((f64::from(found) - expected).abs() < within, "gelu({x}) is {found}, not {expected}");
+            }
+            // Far out it is zero, or the number itself.
+            let far: Vec<f32> = values.iter().map(|x| x * 20.0).collect();
+            for (x, found) in far.iter().zip(each(&far, function)) {
+                assert!((found - x.max(0.0)).abs() < 1e-4 || x.abs() < 5.5, "gelu({x}) is {found}");
+            }
         }
         let exponents: Vec<f32> = (-1600..1600).map(|at| at as f32 / 15.0).collect();
-        for (x, found) in exponents.iter().zip(each(&exponents, power_coarse)) {
-            let expected = f64::from(*x).exp2();
-            assert!((f64::from(found) - expected).abs() <= 8e-5 * expected, "2^{x} is {found}");
+        for (function, within) in [(power::<1> as unsafe fn(_) -> _, 8e-5), (power::<2>, 2e-7)] {
+            for (x, found) in exponents.iter().zip(each(&exponents, function)) {
+                let expected = f64::from(*x).exp2();
+                assert!((f64::from(found) - expected).abs() <= within * expected, "2^{x} is {found}");
+            }
+            let far = each(&[-1e4, -1e30, -400.0, 0.0, 0.0, 0.0, 0.0, 0.0].repeat(2), function);
+            assert_eq!(far[..3], [0.0; 3]);
         }
-        let far = each(&[-1e4, -1e30, -400.0, 0.0, 0.0, 0.0, 0.0, 0.0].repeat(2), power_coarse);
-        assert_eq!(far[..3], [0.0; 3]);
     }
 
     #[test]
@@ -232,26 +286,26 @@ mod tests {
         }
         let row: Vec<f32> = (0..64).map(|at| (at as f32 * 0.7).sin() * 3.0 + 1.0).collect();
         let (scale, shift) = (vec![2.0_f32; 64], vec![0.25_f32; 64]);
-        let mut out = [0_u16; 2 * TILE];
+        let (mut once, mut twice) = ([0_u16; 2 * TILE], [0_u16; 4 * TILE]);
         // SAFETY: the instructions are there; all hold 64.
         unsafe {
-            let mut kept = row.clone();
-            normalize::<true>(
-                kept.as_mut_ptr(),
-                64,
-                (scale.as_ptr(), shift.as_ptr()),
-                1e-5,
-                out.as_mut_ptr(),
-            );
+            let (mut kept, mut same) = (row.clone(), row.clone());
+            let norm = (scale.as_ptr(), shift.as_ptr());
+            normalize::<1, true>(kept.as_mut_ptr(), 64, norm, 1e-5, once.as_mut_ptr());
+            normalize::<2, false>(same.as_mut_ptr(), 64, norm, 1e-5, twice.as_mut_ptr());
             assert!((kept.iter().sum::<f32>() / 64.0 - 0.25).abs() < 1e-5);
+            assert_eq!(same, row);
         };
         let mean = row.iter().sum::<f32>() / 64.0;
         let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / 64.0;
-        let words = [&out[..STEP], &out[TILE..TILE + STEP]].concat();
-        for (x, word) in row.iter().zip(words) {
+        let value = |word: u16| f32::from_bits(u32::from(word) << 16);
+        for (at, x) in row.iter().enumerate() {
             let expected = (x - mean) / (variance + 1e-5).sqrt() * 2.0 + 0.25;
-            let found = f32::from_bits(u32::from(word) << 16);
+            let (step, within) = (at / STEP, at % STEP);
+            let found = value(once[step * TILE + within]);
             assert!((found - expected).abs() <= expected.abs() / 200.0 + 1e-6, "{found} is not {expected}");
+            let found = value(twice[2 * step * TILE + within]) + value(twice[(2 * step + 1) * TILE + within]);
+            assert!((found - expected).abs() <= expected.abs() / 5e4 + 1e-5, "{found} is not {expected}");
         }
     }
 }

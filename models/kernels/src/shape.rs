@@ -5,13 +5,27 @@ const STEP: usize = 32;
 /// Widest head.
 pub(crate) const MAX_HEAD_DIM: usize = 256;
 
-/// What the products of a block's linear layers are made of; those of attention are bfloat16.
+/// What the products of a block's linear layers are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operands {
     /// Words of bfloat16.
     Bf16,
-    /// Bytes: weights with a scale for each column, and rows with a least number and a step of their own.
+    /// Two words of bfloat16 a number, its nearest and what that leaves, with three products of one: 16 bits of 24.
+    TwiceBf16,
+    /// Bytes: weights with a scale for each column, and rows with a least number and a step of their own. Products of attention are those
+    /// of bfloat16.
     Int8,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Operands {
+    /// Words of a number outside of bytes.
+    pub(crate) fn n_words(self) -> usize {
+        match self {
+            Self::TwiceBf16 => 2,
+            Self::Bf16 | Self::Int8 => 1,
+        }
+    }
 }
 
 /// Sizes of a block.

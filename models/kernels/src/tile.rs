@@ -4,6 +4,9 @@
 //! product reads memory in order. A tile of the left operand is 16 rows by 32 of depth. One of the right is 32 of depth by 16
 //! columns, with pairs of its rows side by side: a 32-bit word holds two neighbouring rows of one column.
 //!
+//! Or a number is two words of bfloat16, its nearest and what that leaves: of each step first the tiles of nearest words, then those of
+//! the rest. Their product is three: nearest with nearest, and each with the other's rest.
+//!
 //! Or operands are bytes, unsigned on the left and signed on the right, and sums are 32-bit integers: then a tile is 64 deep, and four
 //! neighbouring rows of a column are side by side.
 
@@ -28,7 +31,7 @@ pub(crate) const TILE: usize = 16 * 32;
 pub(crate) struct Product {
     /// Left: the tiles of 16 rows, step by step, then those of the next 16.
     pub(crate) left: *const u16,
-    /// Right: two tiles of 16 columns each.
+    /// Right: two tiles of 16 columns each; of two words a number, two and two.
     pub(crate) right: *const u16,
     /// Bytes from one step's tiles of the right to the next's.
     pub(crate) right_step: usize,
@@ -40,9 +43,10 @@ pub(crate) struct Product {
     pub(crate) sums_stride: usize,
 }
 
-/// The place of a number of the left operand, in words: tiles of 16 rows, step by step.
-pub(crate) fn left_place(row: usize, at: usize, n_steps: usize) -> usize {
-    (row / 16 * n_steps + at / STEP) * TILE + row % 16 * STEP + at % STEP
+/// The place of a number of the left operand, in words: tiles of 16 rows, step by step. Of two words a number the second lies one tile
+/// behind.
+pub(crate) fn left_place<const WORDS: usize>(row: usize, at: usize, n_steps: usize) -> usize {
+    (row / 16 * n_steps + at / STEP) * WORDS * TILE + row % 16 * STEP + at % STEP
 }
 
 /// Makes the tiles ready on this thread, and gives them back when it goes.
@@ -77,7 +81,21 @@ impl Tiles {
             // SAFETY: by the caller; the processor has what the kind says.
             Kind::Amx => unsafe { multiply_amx(product) },
             // SAFETY: likewise.
-            Kind::Avx512 => unsafe { multiply_avx512::<2, false, false>(product) },
+            Kind::Avx512 => unsafe { multiply_avx512::<2, 1, false, false>(product) },
+        }
+    }
+
+    /// Computes one product of numbers of two words.
+    ///
+    /// # Safety
+    /// As for [`Tiles::multiply`].
+    #[inline]
+    pub(crate) unsafe fn multiply_twofold(&self, product: &Product) {
+        match self.0 {
+            // SAFETY: by the caller; the processor has what the kind says.
+            Kind::Amx => unsafe { multiply_twofold_amx(product) },
+            // SAFETY: likewise.
+            Kind::Avx512 => unsafe { multiply_avx512::<2, 2, false, false>(product) },
         }
     }
 
@@ -91,7 +109,7 @@ impl Tiles {
             // SAFETY: by the caller; the processor has what the kind says.
             Kind::Amx => unsafe { multiply_bytes_amx(product) },
             // SAFETY: likewise.
-            Kind::Avx512 => unsafe { multiply_avx512::<2, false, true>(product) },
+            Kind::Avx512 => unsafe { multiply_avx512::<2, 1, false, true>(product) },
         }
     }
 
@@ -105,7 +123,7 @@ impl Tiles {
             // SAFETY: by the caller; the processor has what the kind says.
             Kind::Amx => unsafe { add_amx(product) },
             // SAFETY: likewise.
-            Kind::Avx512 => unsafe { multiply_avx512::<2, true, false>(product) },
+            Kind::Avx512 => unsafe { multiply_avx512::<2, 1, true, false>(product) },
         }
     }
 
@@ -119,7 +137,7 @@ impl Tiles {
             // SAFETY: by the caller; the processor has what the kind says.
             Kind::Amx => unsafe { add_narrow_amx(product) },
             // SAFETY: likewise.
-            Kind::Avx512 => unsafe { multiply_avx512::<1, true, false>(product) },
+            Kind::Avx512 => unsafe { multiply_avx512::<1, 1, true, false>(product) },
         }
     }
 }
@@ -133,14 +151,14 @@ impl Drop for Tiles {
     }
 }
 
-/// Instructions over the operands of a product: `left`, `lower` (16 rows below), `right`, `line` (bytes from line to line of a tile),
-/// `step`, `n`, `sums`, `low_sums` and `sums_stride`. Tiles hold nothing before and after.
+/// Instructions over the operands of a product: `left`, `lower` (16 rows below, after so many words a number), `right`, `line` (bytes
+/// from line to line of a tile), `step`, `n`, `sums`, `low_sums` and `sums_stride`. Tiles hold nothing before and after.
 macro_rules! on_tiles {
-    ($p:ident: $($instruction:expr),+ $(,)?) => {
+    ($p:ident, $words:literal: $($instruction:expr),+ $(,)?) => {
         asm!(
             $($instruction,)+
             left = inout(reg) $p.left => _,
-            lower = inout(reg) $p.left.add($p.n_steps * TILE) => _,
+            lower = inout(reg) $p.left.add($p.n_steps * $words * TILE) => _,
             right = inout(reg) $p.right => _,
             line = in(reg) 64_usize,
             step = in(reg) $p.right_step,
@@ -158,7 +176,7 @@ macro_rules! on_tiles {
 /// Two by two tiles of sums by the instruction `dot`, loaded operands used twice each, after `start`.
 macro_rules! two_by_two {
     ($p:ident, $dot:literal: $($start:literal),+ $(,)?) => {
-        on_tiles!($p:
+        on_tiles!($p, 1:
             $($start,)+
             "2:",
             "tileloadd tmm4, [{left} + {line}*1]",
@@ -188,6 +206,47 @@ unsafe fn multiply_amx(p: &Product) {
     unsafe { two_by_two!(p, "tdpbf16ps": "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3") }
 }
 
+/// Two by two tiles of sums of three products each; every operand is loaded once.
+#[inline]
+unsafe fn multiply_twofold_amx(p: &Product) {
+    // SAFETY: by the caller.
+    unsafe {
+        on_tiles!(p, 2:
+            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+            "2:",
+            "tileloadd tmm4, [{left} + {line}*1]",
+            "tileloadd tmm6, [{right} + {line}*1 + 2048]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm7, [{right} + {line}*1 + 3072]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm5, [{lower} + {line}*1]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "tileloadd tmm6, [{right} + {line}*1]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm7, [{right} + {line}*1 + 1024]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "tileloadd tmm4, [{left} + {line}*1 + 1024]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm5, [{lower} + {line}*1 + 1024]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "add {left}, 2048",
+            "add {lower}, 2048",
+            "add {right}, {step}",
+            "dec {n}",
+            "jnz 2b",
+            "tilestored [{sums} + {sums_stride}*1], tmm0",
+            "tilestored [{sums} + {sums_stride}*1 + 64], tmm1",
+            "tilestored [{low_sums} + {sums_stride}*1], tmm2",
+            "tilestored [{low_sums} + {sums_stride}*1 + 64], tmm3",
+        );
+    }
+}
+
 #[inline]
 unsafe fn multiply_bytes_amx(p: &Product) {
     // SAFETY: by the caller.
@@ -212,7 +271,7 @@ unsafe fn add_amx(p: &Product) {
 unsafe fn add_narrow_amx(p: &Product) {
     // SAFETY: by the caller.
     unsafe {
-        on_tiles!(p:
+        on_tiles!(p, 1:
             "tileloadd tmm0, [{sums} + {sums_stride}*1]",
             "tileloadd tmm2, [{low_sums} + {sums_stride}*1]",
             "2:",
@@ -234,7 +293,9 @@ unsafe fn add_narrow_amx(p: &Product) {
 
 /// Some rows at a time and 16 columns or twice as many: sixteen registers of sums.
 #[target_feature(enable = "avx512f,avx512bf16,avx512vnni")]
-unsafe fn multiply_avx512<const TILES: usize, const ADD: bool, const BYTES: bool>(p: &Product) {
+unsafe fn multiply_avx512<const TILES: usize, const WORDS: usize, const ADD: bool, const BYTES: bool>(
+    p: &Product,
+) {
     const ROWS: usize = 8;
     for first in (0..SIDE).step_by(ROWS) {
         let place = |row: usize, tile: usize| {
@@ -252,26 +313,31 @@ unsafe fn multiply_avx512<const TILES: usize, const ADD: bool, const BYTES: bool
         for step in 0..p.n_steps {
             // SAFETY: by the caller of `Tiles::multiply`; eight rows are of one tile.
             let (lefts, right) = unsafe {
-                (p.left.add(left_place(first, step * STEP, p.n_steps)), p.right.byte_add(step * p.right_step))
+                (p.left.add(left_place::<WORDS>(first, step * STEP, p.n_steps)), p.right.byte_add(step * p.right_step))
             };
             for pair in 0..STEP / 2 {
                 // SAFETY: likewise; both types are 512 bits.
                 unsafe {
-                    let mut columns = [_mm512_setzero_si512(); TILES];
-                    for (tile, columns) in columns.iter_mut().enumerate() {
-                        *columns = _mm512_loadu_si512(right.add(tile * TILE + pair * 32).cast());
+                    let mut columns = [[_mm512_setzero_si512(); TILES]; WORDS];
+                    for (at, columns) in columns.as_flattened_mut().iter_mut().enumerate() {
+                        *columns = _mm512_loadu_si512(right.add(at * TILE + pair * 32).cast());
                     }
                     for (row, sums) in sums.iter_mut().enumerate() {
-                        let left = lefts.add(row * STEP + pair * 2).cast::<i32>().read_unaligned();
-                        let left = _mm512_set1_epi32(left);
-                        for (sum, columns) in sums.iter_mut().zip(columns) {
-                            *sum = if BYTES {
-                                let known = _mm512_castps_si512(*sum);
-                                _mm512_castsi512_ps(_mm512_dpbusd_epi32(known, left, columns))
-                            } else {
-                                let words = |words| std::mem::transmute::<__m512i, __m512bh>(words);
-                                _mm512_dpbf16_ps(*sum, words(left), words(columns))
-                            };
+                        for word in 0..WORDS {
+                            let left = lefts.add(word * TILE + row * STEP + pair * 2);
+                            let left = _mm512_set1_epi32(left.cast::<i32>().read_unaligned());
+                            // Of two rests the product is too small to count.
+                            for columns in &columns[..WORDS - word] {
+                                for (sum, &columns) in sums.iter_mut().zip(columns) {
+                                    *sum = if BYTES {
+                                        let known = _mm512_castps_si512(*sum);
+                                        _mm512_castsi512_ps(_mm512_dpbusd_epi32(known, left, columns))
+                                    } else {
+                                        let words = |words| std::mem::transmute::<__m512i, __m512bh>(words);
+                                        _mm512_dpbf16_ps(*sum, words(left), words(columns))
+                                    };
+                                }
+                            }
                         }
                     }
                 }
