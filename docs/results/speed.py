@@ -143,6 +143,7 @@ def page(results, scaled, skipped, arguments):
         f"bfloat16 {'yes' if has('amx_bf16') else 'no'}) by `docs/results/speed.py` (`make bench`, which fetches the peers) with",
         f"{arguments.said}. Ours and the peers embed the",
         "same proteins of 30 to 1,022 residues in turns; the median of the rounds counts. Ratios travel, absolute rates do not.",
+        "Processors with tiles of bfloat16 are in [speed.md](speed.md), those with AVX-512 alone in [speed_avx512.md](speed_avx512.md).",
         "",
         "Times faster than, in the same run:",
         "",
@@ -190,7 +191,8 @@ def main():
     parser.add_argument("--core-price", type=float, default=0.05, help="dollars an hour for a core")
     parser.add_argument("--machine", help="a word for this machine, where its page is to lie beside that of another")
     arguments = parser.parse_args()
-    arguments.said = f"`--sizes {arguments.sizes} --n-proteins {arguments.n_proteins} --rounds {arguments.rounds}`"
+    arguments.said = f"`--sizes {arguments.sizes} --n-proteins {arguments.n_proteins} --rounds {arguments.rounds}"
+    arguments.said += f" --machine {arguments.machine}`" if arguments.machine else "`"
     results, skipped = [], []
     with tempfile.TemporaryDirectory() as place:
         folder = pathlib.Path(place)
