@@ -66,6 +66,9 @@ pub enum Precision {
     Fp32,
     /// Matrix products in bfloat16, where the processor has them.
     Bf16,
+    /// Matrix products of numbers that are two words of bfloat16 each, three products for one: 16 bits of the 24 that numbers
+    /// in 32 bits have.
+    Bf16x3,
     /// Products with weights in bytes, others in bfloat16.
     Int8,
 }
@@ -76,7 +79,7 @@ impl Precision {
     #[must_use]
     pub fn of(device: Device) -> &'static [Self] {
         match device {
-            Device::Cpu if has_bf16() => &[Self::Fp32, Self::Bf16, Self::Int8],
+            Device::Cpu if has_bf16() => &[Self::Fp32, Self::Bf16x3, Self::Bf16, Self::Int8],
             Device::Openvino if has_bf16() => &[Self::Bf16, Self::Fp32],
             _ => &[Self::Fp32],
         }
@@ -86,7 +89,7 @@ impl Precision {
     #[must_use]
     pub fn least_cosine(self) -> f32 {
         match self {
-            Self::Fp32 => 0.99999,
+            Self::Fp32 | Self::Bf16x3 => 0.99999,
             Self::Bf16 => 0.999,
             Self::Int8 => 0.998,
         }
@@ -98,6 +101,7 @@ impl fmt::Display for Precision {
         f.write_str(match self {
             Self::Fp32 => "fp32",
             Self::Bf16 => "bf16",
+            Self::Bf16x3 => "bf16x3",
             Self::Int8 => "int8",
         })
     }
@@ -110,8 +114,9 @@ impl FromStr for Precision {
         match name {
             "fp32" => Ok(Self::Fp32),
             "bf16" => Ok(Self::Bf16),
+            "bf16x3" => Ok(Self::Bf16x3),
             "int8" => Ok(Self::Int8),
-            other => Err(format!("unknown precision {other:?}: use fp32, bf16 or int8")),
+            other => Err(format!("unknown precision {other:?}: use fp32, bf16x3, bf16 or int8")),
         }
     }
 }
@@ -249,12 +254,12 @@ mod tests {
 
     #[test]
     fn choices_are_written_as_they_are_read() {
-        for written in ["auto", "cpu", "cpu:fp32", "cpu:int8", "openvino:bf16", "cuda"] {
+        for written in ["auto", "cpu", "cpu:fp32", "cpu:bf16x3", "cpu:int8", "openvino:bf16", "cuda"] {
             assert_eq!(written.parse::<DeviceChoice>().unwrap().to_string(), written);
         }
         let refused = |written: &str| written.parse::<DeviceChoice>().unwrap_err();
         assert!(refused("tpu").contains("use auto, cpu, openvino or cuda"));
-        assert!(refused("cpu:fp8").contains("use fp32, bf16 or int8"));
+        assert!(refused("cpu:fp8").contains("use fp32, bf16x3, bf16 or int8"));
         assert!(refused("auto:bf16").contains("name a device"));
     }
 

@@ -294,6 +294,9 @@ fn give_memory_back() {
 fn blocks_of(plan: &SessionPlan) -> Result<Option<Arc<PackedBlocks>>, ModelError> {
     Ok(match (plan.device, plan.precision) {
         (Device::Cpu, Precision::Bf16) => Some(PackedBlocks::new(isa()?, Operands::Bf16, HashMap::new())),
+        (Device::Cpu, Precision::Bf16x3) => {
+            Some(PackedBlocks::new(isa()?, Operands::TwiceBf16, HashMap::new()))
+        }
         (Device::Cpu, Precision::Int8) => Some(PackedBlocks::recording(isa()?)),
         _ => None,
     })

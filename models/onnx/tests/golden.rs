@@ -101,6 +101,8 @@ fn check_item(name: &str, ours: &[f32], theirs: &[f32], precision: Precision, le
     let (cosine, difference) = (support::cosine(ours, theirs), support::largest_difference(ours, theirs));
     let is_near = match precision {
         Precision::Fp32 => cosine >= 0.99999 && difference < TOLERANCE,
+        // Sixteen bits of 24.
+        Precision::Bf16x3 => cosine >= 0.999_999_9 && difference < 5.0 * TOLERANCE,
         Precision::Bf16 | Precision::Int8 => cosine >= least,
     };
     assert!(is_near, "{name} in {precision}: cosine {cosine}, difference {difference}");
@@ -203,6 +205,12 @@ fn the_default_encoders_match_pytorch_in_bfloat16() {
 }
 
 #[test]
+fn the_default_encoders_match_pytorch_in_two_words_of_bfloat16() {
+    check_protein_encoder(Precision::Bf16x3);
+    check_text_encoder(Precision::Bf16x3);
+}
+
+#[test]
 fn the_default_encoders_match_pytorch_in_bytes() {
     check_protein_encoder(Precision::Int8);
     check_text_encoder(Precision::Int8);
@@ -210,7 +218,7 @@ fn the_default_encoders_match_pytorch_in_bytes() {
 
 #[test]
 fn in_blocks_a_protein_is_answered_alike_in_any_batch() {
-    for precision in [Precision::Bf16, Precision::Int8] {
+    for precision in [Precision::Bf16x3, Precision::Bf16, Precision::Int8] {
         check_batches(precision);
     }
 }

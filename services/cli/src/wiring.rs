@@ -35,7 +35,7 @@ pub(crate) struct ModelArgs {
     /// Encoder (see `protext models list`).
     #[arg(long, value_name = "ID", env = "PROTEXT_ENCODER", default_value = DEFAULT_PROTEIN_ENCODER)]
     pub(crate) encoder: String,
-    /// Device: auto, cpu, openvino or cuda, with its numbers if they matter: cpu:fp32, cpu:bf16, cpu:int8. A device that is named is
+    /// Device: auto, cpu, openvino or cuda, with its numbers if they matter: cpu:fp32, cpu:bf16x3, cpu:bf16, cpu:int8. A device that is named is
     /// used, or nothing starts.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceChoice,
@@ -175,7 +175,7 @@ fn open_encoder_on(
     let dialect = match (plan.device, plan.precision) {
         // It knows standard operators alone.
         (Device::Openvino, _) => Dialect::Standard,
-        (Device::Cpu, Precision::Bf16 | Precision::Int8) => Dialect::Blocks,
+        (Device::Cpu, Precision::Bf16x3 | Precision::Bf16 | Precision::Int8) => Dialect::Blocks,
         _ => Dialect::OnnxRuntime,
     };
     if dialect != Dialect::OnnxRuntime {
