@@ -55,7 +55,7 @@ fn main() {
         best.name()
     );
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let shapes = [("8M", 320, 20), ("35M", 480, 20), ("650M", 1280, 20)];
+    let shapes = [("8M", 320, 20), ("35M", 480, 20), ("150M", 640, 20), ("650M", 1280, 20)];
     let kinds = [("bf16", Operands::Bf16), ("bf16x3", Operands::TwiceBf16), ("int8", Operands::Int8)];
     // Whatever is named, or all where nothing of its sort is.
     let is_wanted = |name: &str, names: &[&str]| {

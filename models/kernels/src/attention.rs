@@ -7,13 +7,42 @@ use crate::rows::{LOG2_E, power, rest, to_words};
 use crate::shape::{MAX_HEAD_DIM, Rotary};
 use crate::tile::{Product, SIDE, STEP, TILE, Tiles, left_place};
 
-/// Where a sequence's projections lie: rows of query, key and value one behind the other.
+/// Where a sequence's projections lie. Their columns are those of query, key and value, one behind the other, in panels of 32, as products
+/// make them: a head's numbers of neighbouring tokens are neighbours.
+#[derive(Clone, Copy)]
 pub(crate) struct Projected<'a> {
-    /// `[tokens, 3 * dim]`.
-    pub(crate) rows: &'a [f32],
+    /// `[3 * dim / 32, n_rows, 32]`.
+    pub(crate) panels: &'a [f32],
+    pub(crate) n_rows: usize,
+    /// Row of the sequence's first token.
+    pub(crate) first: usize,
     pub(crate) n_tokens: usize,
     pub(crate) n_heads: usize,
     pub(crate) head_dim: usize,
+}
+
+impl Projected<'_> {
+    /// Up to 16 numbers of a token, of columns from `column` on.
+    ///
+    /// # Safety
+    /// The token and the columns are there.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn load(&self, token: usize, column: usize, n: usize) -> __m512 {
+        // SAFETY: by the caller; what is masked is not read.
+        unsafe {
+            let at = |column: usize| {
+                let place = (column / SIDE * self.n_rows + self.first + token) * SIDE + column % SIDE;
+                self.panels.as_ptr().add(place)
+            };
+            let n_here = n.min(SIDE - column % SIDE);
+            let values = load_some(at(column), n_here);
+            if n_here == n {
+                return values;
+            }
+            _mm512_mask_expandloadu_ps(values, mask(n) & !mask(n_here), at(column + n_here))
+        }
+    }
 }
 
 /// Where the heads' answers go, side by side: tiles of the left operand of the next product.
@@ -33,6 +62,8 @@ pub(crate) struct AttentionScratch {
     queries: Aligned<u16>,
     /// Tiles of `[score depth, tokens]`: step by step, 16 tokens each.
     keys: Aligned<u16>,
+    /// Of 16 of them, tiles as those of queries are.
+    key_rows: Aligned<u16>,
     /// Of each block of keys the tiles of `[tokens, depth]`, part by part: step by step, 16 columns each.
     values: Aligned<u16>,
     /// 32 rows of scores of two blocks of keys.
@@ -126,14 +157,15 @@ pub(crate) unsafe fn attend<const WORDS: usize>(
     rotary: Option<&Rotary<'_>>,
     mixed: &Mixed,
 ) {
-    let &Projected { rows, n_tokens, n_heads, head_dim } = projected;
+    let &Projected { panels, n_rows, first: first_row, n_tokens, n_heads, head_dim } = projected;
     let dim = n_heads * head_dim;
     let head = Head::new(n_tokens, head_dim, WORDS);
     scratch.make_room(&head);
-    assert!(rows.len() >= n_tokens * 3 * dim, "rows are those of the sequence");
+    let (has_rows, has_columns) = (first_row + n_tokens <= n_rows, panels.len() >= n_rows * 3 * dim);
+    assert!(has_rows && has_columns, "rows are those of the sequence");
     for number in 0..n_heads {
         // SAFETY: the room is made, and the rows are as many as they must be.
-        let greatest = unsafe { scratch.arrange(rows.as_ptr().add(number * head_dim), 3 * dim, &head, rotary) };
+        let greatest = unsafe { scratch.arrange(projected, number, &head, rotary) };
         for first in (0..head.padded).step_by(SIDE) {
             let n_rows = SIDE.min(n_tokens - first);
             // SAFETY: likewise; a block of queries has 32 rows of room.
@@ -178,8 +210,10 @@ impl AttentionScratch {
         for column in (0..n_steps * STEP).step_by(SIDE) {
             // SAFETY: by the caller of `attend`; places are inside the room.
             unsafe {
+                let left = self.queries.as_ptr().add(first * head.score_depth);
                 tiles.multiply(&Product {
-                    left: self.queries.as_ptr().add(first * head.score_depth),
+                    left,
+                    lower: left.add(16 * head.score_depth),
                     right: self.keys.as_ptr().add((start + column) * STEP),
                     right_step: head.padded / 16 * TILE * 2,
                     n_steps: head.score_depth / STEP,
@@ -259,8 +293,10 @@ impl AttentionScratch {
             // SAFETY: by the caller of `attend`; places are inside the room.
             unsafe {
                 let first = start * head.depth * head.value_parts.n();
+                let left = self.shares[block % 2].as_ptr();
                 let product = Product {
-                    left: self.shares[block % 2].as_ptr(),
+                    left,
+                    lower: left.add(head.value_parts.n() * n_steps * TILE),
                     right: self.values.as_ptr().add(first + column * STEP),
                     right_step: head.depth / 16 * TILE * 2,
                     n_steps: head.value_parts.n() * n_steps,
@@ -275,50 +311,50 @@ impl AttentionScratch {
         }
     }
 
-    /// Lays out one head, its scores in powers of two; `from` is its query in the first row, and rows are `stride` apart. Returns what
-    /// no score is above: the product of the greatest numbers of queries and keys, column by column.
+    /// Lays out the head of a number, its scores in powers of two. Returns what no score is above: the product of the greatest numbers of
+    /// queries and keys, column by column.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")]
     unsafe fn arrange(
         &mut self,
-        from: *const f32,
-        stride: usize,
+        projected: &Projected<'_>,
+        number: usize,
         head: &Head,
         rotary: Option<&Rotary<'_>>,
     ) -> f32 {
         let &Head { n_tokens, padded, head_dim, depth, score_parts, score_depth, value_parts } = head;
-        let dim = stride / 3;
-        let rounded = |values: __m512, is_rest: bool| to_words(if is_rest { rest(values) } else { values });
-        // Neighbouring numbers of a key go to neighbouring lines of a tile.
-        let lines = _mm256_setr_epi32(0, 16, 32, 48, 64, 80, 96, 112);
+        let (dim, n_steps) = (projected.n_heads * head_dim, score_depth / STEP);
+        let column = number * head_dim;
         let mut greatest = [[0.0_f32; PLACES]; 2];
         let [greatest_query, greatest_key] = &mut greatest;
-        for token in 0..n_tokens {
-            // SAFETY: by the caller of `attend`; places are inside the tiles.
-            unsafe {
-                let query = from.add(token * stride);
-                let mut put_query = |at: usize, words: __m256i, n: usize| {
-                    let place = left_place::<1>(token, at, score_depth / STEP);
-                    _mm256_mask_storeu_epi16(self.queries.as_mut_ptr().add(place).cast(), mask(n), words);
-                };
-                turn(query, head_dim, rotary, token, |at, values, n| {
-                    let values = _mm512_mul_ps(values, _mm512_set1_ps(LOG2_E));
-                    keep_greatest(greatest_query, at, values);
-                    for (part, is_rest) in score_parts.left.iter().enumerate() {
-                        within_steps(part * head_dim + at, rounded(values, *is_rest), n, &mut put_query);
-                    }
-                });
-                let mut put_key = |at: usize, words: __m256i, n: usize| {
-                    let tile = at / STEP * (padded / 16) + token / 16;
-                    let place = tile * TILE + at % STEP * 16 + token % 16 * 2;
-                    let to = self.keys.as_mut_ptr().add(place).cast();
-                    _mm256_mask_i32scatter_epi32::<4>(to, mask(n / 2) as u8, lines, words);
-                };
-                turn(query.add(dim), head_dim, rotary, token, |at, values, n| {
-                    keep_greatest(greatest_key, at, values);
-                    for (part, is_rest) in score_parts.right.iter().enumerate() {
-                        within_steps(part * head_dim + at, rounded(values, *is_rest), n, &mut put_key);
-                    }
-                });
+        for first in (0..n_tokens).step_by(16) {
+            let n_rows = (n_tokens - first).min(16);
+            self.key_rows.fill_zeros(16 * score_depth);
+            for row in 0..n_rows {
+                let token = first + row;
+                // SAFETY: by the caller of `attend`; places are inside the tiles.
+                unsafe {
+                    let query = |at, n| projected.load(token, column + at, n);
+                    let to = self.queries.as_mut_ptr().add(left_place::<1>(token, 0, n_steps));
+                    turn(query, head_dim, rotary, token, |at, values, n| {
+                        let values = _mm512_mul_ps(values, _mm512_set1_ps(LOG2_E));
+                        keep_greatest(greatest_query, at, values);
+                        put_parts(to, score_parts.left, head_dim, (at, values, n));
+                    });
+                    let to = self.key_rows.as_mut_ptr().add(left_place::<1>(row, 0, n_steps));
+                    let key = |at, n| projected.load(token, dim + column + at, n);
+                    turn(key, head_dim, rotary, token, |at, values, n| {
+                        keep_greatest(greatest_key, at, values);
+                        put_parts(to, score_parts.right, head_dim, (at, values, n));
+                    });
+                }
+            }
+            for step in 0..n_steps {
+                let tile = step * (padded / 16) + first / 16;
+                // SAFETY: likewise; tiles are whole.
+                unsafe {
+                    let rows = self.key_rows.as_ptr().add(step * TILE);
+                    transpose(rows.cast(), self.keys.as_mut_ptr().add(tile * TILE).cast());
+                }
             }
         }
         let interleaved = _mm512_set_epi16(
@@ -328,13 +364,12 @@ impl AttentionScratch {
         for token in (0..n_tokens).step_by(2) {
             let (start, _, n_steps) = head.block(token / KEYS_TOGETHER);
             for at in (0..head_dim).step_by(16) {
-                let n_left = head_dim - at;
+                let n_left = (head_dim - at).min(16);
                 // SAFETY: likewise.
                 unsafe {
-                    let value = from.add(2 * dim + token * stride + at);
-                    let even = load_some(value, n_left);
-                    let n_odd = if token + 1 < n_tokens { n_left } else { 0 };
-                    let odd = load_some(value.add(if n_odd > 0 { stride } else { 0 }), n_odd);
+                    let value = |token: usize| projected.load(token, 2 * dim + column + at, n_left);
+                    let even = value(token);
+                    let odd = if token + 1 < n_tokens { value(token + 1) } else { _mm512_setzero_ps() };
                     for (part, is_rest) in value_parts.right.iter().enumerate() {
                         let [even, odd] =
                             [even, odd].map(|values| if *is_rest { rest(values) } else { values });
@@ -369,14 +404,15 @@ fn keep_greatest(greatest: &mut [f32; PLACES], at: usize, values: __m512) {
     }
 }
 
-/// Hands out a query or a key, turned to its position: offset, numbers, how many of them.
+/// Hands out a query or a key, turned to its position: offset, numbers, how many of them. `load` gives up to 16 of its numbers from an
+/// offset on.
 ///
 /// # Safety
-/// `row` holds `head_dim` numbers; tables reach to the position.
+/// Tables reach to the position.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,fma")]
 unsafe fn turn(
-    row: *const f32,
+    load: impl Fn(usize, usize) -> __m512,
     head_dim: usize,
     rotary: Option<&Rotary<'_>>,
     position: usize,
@@ -387,15 +423,27 @@ unsafe fn turn(
         let Some(rotary) = rotary else {
             for at in (0..head_dim).step_by(16) {
                 let n_left = (head_dim - at).min(16);
-                put(at, load_some(row.add(at), n_left), n_left);
+                put(at, load(at, n_left), n_left);
             }
             return;
         };
         let half = head_dim / 2;
         let (cos, sin) = (rotary.cos.as_ptr().add(position * half), rotary.sin.as_ptr().add(position * half));
+        if head_dim == 16 {
+            // Both halves at once: the other half beside each.
+            let twice = |table: *const f32| {
+                let eight = _mm512_castps256_ps512(_mm256_loadu_ps(table));
+                _mm512_shuffle_f32x4::<0x44>(eight, eight)
+            };
+            let values = load(0, 16);
+            let others = _mm512_mul_ps(_mm512_shuffle_f32x4::<0x4e>(values, values), twice(sin));
+            let others = _mm512_mask_sub_ps(others, 0x00ff, _mm512_setzero_ps(), others);
+            put(0, _mm512_fmadd_ps(values, twice(cos), others), 16);
+            return;
+        }
         for at in (0..half).step_by(16) {
             let n_left = (half - at).min(16);
-            let (left, right) = (load_some(row.add(at), n_left), load_some(row.add(half + at), n_left));
+            let (left, right) = (load(at, n_left), load(half + at, n_left));
             let (cos, sin) = (load_some(cos.add(at), n_left), load_some(sin.add(at), n_left));
             put(at, _mm512_fmsub_ps(left, cos, _mm512_mul_ps(right, sin)), n_left);
             put(half + at, _mm512_fmadd_ps(right, cos, _mm512_mul_ps(left, sin)), n_left);
@@ -403,20 +451,68 @@ unsafe fn turn(
     }
 }
 
-/// Hands out up to 16 words of places from `at` on, those of one step of depth at a time; an even number.
+/// Writes up to 16 numbers of a query or a key, an even number of them, which begin at `at` in it, into tiles of the left operand of a
+/// product, part by part; `to` is its line in the first.
+///
+/// # Safety
+/// There are tiles for all parts, one behind the other.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn put_parts(to: *mut u16, parts: &[bool], head_dim: usize, (at, values, n): (usize, __m512, usize)) {
+    let nearest = to_words(values);
+    for (part, is_rest) in parts.iter().enumerate() {
+        let words = if *is_rest { to_words(rest(values)) } else { nearest };
+        let at = part * head_dim + at;
+        let n_here = n.min(STEP - at % STEP);
+        // SAFETY: by the caller; what is masked is not written.
+        unsafe {
+            let line = |at: usize| to.add(at / STEP * TILE + at % STEP);
+            _mm256_mask_storeu_epi16(line(at).cast(), mask(n_here), words);
+            if n_here < n {
+                // The rest goes to the next tile: as if all words began before its line, but none is written there.
+                let before = line(at + n_here).wrapping_sub(n_here);
+                _mm256_mask_storeu_epi16(before.cast(), mask(n) & !mask(n_here), words);
+            }
+        }
+    }
+}
+
+/// Turns a tile of the left operand, 16 lines of 16 pairs, into one of the right.
+///
+/// # Safety
+/// Both hold 16 lines of 64 bytes.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn within_steps(at: usize, words: __m256i, n: usize, mut put: impl FnMut(usize, __m256i, usize)) {
-    let n_first = n.min(STEP - at % STEP);
-    put(at, words, n_first);
-    if n_first < n {
-        let mut further = [0_u16; 32];
-        // SAFETY: there is room for 16 words, and for 16 from any of them.
-        let words = unsafe {
-            _mm256_storeu_si256(further.as_mut_ptr().cast(), words);
-            _mm256_loadu_si256(further.as_ptr().add(n_first).cast())
-        };
-        put(at + n_first, words, n - n_first);
+unsafe fn transpose(from: *const i32, to: *mut i32) {
+    // SAFETY: by the caller.
+    let row = |at: usize| unsafe { _mm512_loadu_si512(from.add(16 * at).cast()) };
+    // Of rows four apart and their neighbours: pairs, fours, and then the parts of 128 bits.
+    let mut fours = [[_mm512_setzero_si512(); 4]; 4];
+    for (group, fours) in fours.iter_mut().enumerate() {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|at| row(4 * group + at));
+        let (low, high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let (lower, higher) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+        *fours = [
+            _mm512_unpacklo_epi64(low, lower),
+            _mm512_unpackhi_epi64(low, lower),
+            _mm512_unpacklo_epi64(high, higher),
+            _mm512_unpackhi_epi64(high, higher),
+        ];
+    }
+    for column in 0..4 {
+        let [a, b, c, d] = fours.map(|group| group[column]);
+        let (even, odd) = (_mm512_shuffle_i32x4::<0x88>(a, b), _mm512_shuffle_i32x4::<0xdd>(a, b));
+        let (evens, odds) = (_mm512_shuffle_i32x4::<0x88>(c, d), _mm512_shuffle_i32x4::<0xdd>(c, d));
+        let lines = [
+            _mm512_shuffle_i32x4::<0x88>(even, evens),
+            _mm512_shuffle_i32x4::<0x88>(odd, odds),
+            _mm512_shuffle_i32x4::<0xdd>(even, evens),
+            _mm512_shuffle_i32x4::<0xdd>(odd, odds),
+        ];
+        for (part, line) in lines.into_iter().enumerate() {
+            // SAFETY: by the caller.
+            unsafe { _mm512_storeu_si512(to.add(16 * (4 * part + column)).cast(), line) };
+        }
     }
 }
 

@@ -10,12 +10,15 @@ use crate::isa::Isa;
 use crate::packed::{PackedBytes, PackedWeights};
 use crate::rows::{gelu, normalize, store_words, tile_row, to_bytes};
 use crate::shape::{BlockShape, BlockWeights, Input, InputMeans, Operands, Pair, Rotary};
-use crate::tile::{BYTES_STEP, Product, SIDE, STEP, TILE, Tiles, left_place};
+use crate::tile::{BYTES_STEP, Numbers, Product, SIDE, STEP, TILE, Tiles, left_place};
 
 /// Most rows that go through the layers together: their operands stay in the second cache.
 const ROWS_TOGETHER: usize = 384;
 /// Most of the feed-forward width that is computed at once, for the same reason.
 const SLICE: usize = 512;
+/// Words of a line of the caches.
+const LINE: usize = 32;
+
 /// Room for what is computed on the way; grows to the largest batch and stays.
 #[derive(Default)]
 pub struct Scratch {
@@ -29,6 +32,8 @@ pub struct Scratch {
     bytes: [Bytes; 2],
     /// What goes into the layers, where it is recorded.
     means: Option<InputMeans>,
+    /// Sums of products on their way.
+    sums: Aligned<f32>,
     attention: AttentionScratch,
 }
 
@@ -228,15 +233,17 @@ impl Block {
                 let (normed, projected) = (scratch.normed.as_ptr(), scratch.projected.as_mut_ptr());
                 scratch.record((Input::Projections, 0), normed, there(&rows), dim);
                 let normed = self.left(normed, rows.len(), dim, &mut scratch.bytes[0]);
-                multiply(&tiles, normed, rows.len(), &self.projections, |row, column, sums| {
-                    store(sums, projected.add((rows.start + row) * 3 * dim + column));
+                multiply(&tiles, normed, rows.len(), &self.projections, &mut scratch.sums, |row, column, sums| {
+                    store(sums, projected.add(column * n_rows + (rows.start + row) * SIDE));
                 });
             }
         }
         let mut first = 0;
         for sequence in sequences {
             let projected = Projected {
-                rows: &scratch.projected[first * 3 * dim..(first + sequence.len()) * 3 * dim],
+                panels: &scratch.projected[..n_rows * 3 * dim],
+                n_rows,
+                first,
                 n_tokens: sequence.len(),
                 n_heads,
                 head_dim: dim / n_heads,
@@ -257,7 +264,7 @@ impl Block {
                 let mixed = mixed.add(rows.start * dim * WORDS);
                 scratch.record((Input::Output, 0), mixed, there(&rows), dim);
                 let mixed = self.left(mixed, rows.len(), dim, &mut scratch.bytes[0]);
-                multiply(&tiles, mixed, rows.len(), &self.output, |row, column, sums| {
+                multiply(&tiles, mixed, rows.len(), &self.output, &mut scratch.sums, |row, column, sums| {
                     add(sums, hidden.add((rows.start + row) * dim + column));
                 });
                 match self.shape.norm_first {
@@ -268,14 +275,14 @@ impl Block {
                 scratch.record((Input::Widen, 0), normed, there(&rows), dim);
                 let normed = self.left(normed, rows.len(), dim, &mut scratch.bytes[0]);
                 for (number, slice) in self.slices.iter().enumerate() {
-                    multiply(&tiles, normed, rows.len(), &slice.widen, |row, column, sums| {
+                    multiply(&tiles, normed, rows.len(), &slice.widen, &mut scratch.sums, |row, column, sums| {
                         let out = wide.add(left_place::<WORDS>(row, column, width / STEP));
                         store_words::<WORDS>(out, gelu::<WORDS>(sums[0]));
                         store_words::<WORDS>(out.add(16), gelu::<WORDS>(sums[1]));
                     });
                     scratch.record((Input::Narrow, number * width), wide, there(&rows), width);
                     let wide = self.left(wide, rows.len(), width, &mut scratch.bytes[1]);
-                    multiply(&tiles, wide, rows.len(), &slice.narrow, |row, column, sums| {
+                    multiply(&tiles, wide, rows.len(), &slice.narrow, &mut scratch.sums, |row, column, sums| {
                         add(sums, hidden.add((rows.start + row) * dim + column));
                     });
                 }
@@ -395,6 +402,9 @@ fn slice_width(feed_forward_dim: usize) -> usize {
 
 /// `rows x layer + bias`, handed out 32 numbers of one row at a time: row, first column, sums.
 ///
+/// Products go panel by panel of the weights, and in each, where it is deep, slice by slice of its depth, for all rows. While tiles
+/// compute one, the sums of the last are handed out, and lines of the next panel are sent for.
+///
 /// # Safety
 /// `left` holds `n_rows` (a multiple of 32) rows of the layer's depth, of its kind of operands.
 #[inline]
@@ -404,81 +414,121 @@ unsafe fn multiply(
     left: Left,
     n_rows: usize,
     layer: &Layer,
+    room: &mut Aligned<f32>,
     mut take: impl FnMut(usize, usize, [__m512; 2]),
 ) {
-    #[repr(C, align(64))]
-    struct Sums([f32; SIDE * SIDE]);
-    let mut sums = [const { Sums([0.0; SIDE * SIDE]) }; 2];
-    let (n_steps, n_words, width) = match &layer.weights {
-        Weights::Words(words) => (words.depth / STEP, words.n_words, words.width),
-        Weights::Bytes(bytes) => (bytes.n_steps, 1, bytes.width),
+    let (n_steps, n_words, numbers) = match &layer.weights {
+        Weights::Words(words) if words.n_words == 2 => (words.depth / STEP, 2, Numbers::Twofold),
+        Weights::Words(words) => (words.depth / STEP, 1, Numbers::Words),
+        Weights::Bytes(bytes) => (bytes.n_steps, 1, Numbers::Bytes),
     };
-    let per_panel = n_rows / SIDE;
-    let n_products = width / SIDE * per_panel;
-    // Sums are handed out while the next product is under way.
+    let panel_of = |panel: usize| -> *const u16 {
+        match &layer.weights {
+            Weights::Words(words) => words.panel(panel).as_ptr(),
+            Weights::Bytes(bytes) => bytes.panel(panel).as_ptr().cast(),
+        }
+    };
+    let (per_panel, n_panels) = (n_rows / SIDE, layer.bias.len() / SIDE);
+    let n_slices = tiles.n_slices(n_steps * n_words);
+    // Sums of one slice are there for the next; else those of two products in turns.
+    let n_rooms = if n_slices == 1 { 2 } else { per_panel + 1 };
+    room.at_least(n_rooms * SIDE * SIDE);
+    let room = room.as_mut_ptr();
+    let n_products = n_panels * n_slices * per_panel;
+    // Rows, first column and sums of the product whose sums are to be handed out.
+    let mut done: Option<(usize, usize, *const f32)> = None;
     for number in 0..=n_products {
-        if number < n_products {
-            let (panel, first) = (number / per_panel, number % per_panel * SIDE);
-            let right = match &layer.weights {
-                Weights::Words(words) => words.panel(panel).as_ptr(),
-                Weights::Bytes(bytes) => bytes.panel(panel).as_ptr().cast(),
+        let (panel, slice, of_panel) =
+            (number / per_panel / n_slices, number / per_panel % n_slices, number % per_panel);
+        let steps = slice * n_steps / n_slices..(slice + 1) * n_steps / n_slices;
+        let n_parts = steps.len().min(SIDE / 2);
+        // SAFETY: by the caller; panels are packed so, and there is room for the sums.
+        let product = (number < n_products).then(|| unsafe {
+            let left = left.tiles.add(of_panel * 2 * n_steps * n_words * TILE);
+            let right_step = 2 * TILE * 2 * n_words;
+            let product = Product {
+                left: left.add(steps.start * n_words * TILE),
+                lower: left.add((n_steps + steps.start) * n_words * TILE),
+                right: panel_of(panel).byte_add(steps.start * right_step),
+                right_step,
+                n_steps: steps.len(),
+                sums: room.add((panel * per_panel + of_panel) % n_rooms * SIDE * SIDE),
+                sums_stride: SIDE * 4,
             };
-            // SAFETY: by the caller; panels are packed so.
+            tiles.begin(&product, slice > 0);
+            product
+        });
+        let next = NextPanel::share(
+            (panel + 1 < n_panels).then(|| panel_of(panel + 1)),
+            n_steps * 2 * TILE * n_words,
+            (number % (n_slices * per_panel), n_slices * per_panel),
+        );
+        for part in 0..n_parts {
+            let of_parts = |whole: usize| whole * part / n_parts..whole * (part + 1) / n_parts;
+            if let Some(product) = &product {
+                // SAFETY: as above.
+                unsafe { tiles.advance(product, numbers, of_parts(product.n_steps)) };
+                next.send_for(of_parts(next.n_lines));
+            }
+            let Some((first, column, sums)) = done else { continue };
+            // SAFETY: one bias a column; there are 32 rows of 32 sums.
             unsafe {
-                let product = Product {
-                    left: left.tiles.add(first / 16 * n_steps * n_words * TILE),
-                    right,
-                    right_step: 2 * TILE * 2 * n_words,
-                    n_steps,
-                    sums: sums[number % 2].0.as_mut_ptr(),
-                    sums_stride: SIDE * 4,
+                let of_columns = |of: &[f32]| {
+                    let at = of.as_ptr().add(column);
+                    [_mm512_loadu_ps(at), _mm512_loadu_ps(at.add(16))]
                 };
-                match &layer.weights {
-                    Weights::Words(_) if n_words == 2 => tiles.multiply_twofold(&product),
-                    Weights::Words(_) => tiles.multiply(&product),
-                    Weights::Bytes(_) => tiles.multiply_bytes(&product),
+                let bias = of_columns(&layer.bias);
+                for row in of_parts(SIDE) {
+                    let at = sums.add(row * SIDE);
+                    let sums = [_mm512_load_ps(at), _mm512_load_ps(at.add(16))];
+                    let sums = match &layer.weights {
+                        Weights::Words(_) => [_mm512_add_ps(sums[0], bias[0]), _mm512_add_ps(sums[1], bias[1])],
+                        Weights::Bytes(bytes) => {
+                            let (scales, weight_sums) = (of_columns(&bytes.scales), of_columns(&bytes.sums));
+                            let [least, step] =
+                                (*left.ranges.add(first + row)).map(|value| _mm512_set1_ps(value));
+                            // Weights times the row's least number, and times what its bytes add.
+                            let stands_for = |half: usize| {
+                                let products = _mm512_cvtepi32_ps(_mm512_castps_si512(sums[half]));
+                                let base = _mm512_fmadd_ps(least, weight_sums[half], bias[half]);
+                                _mm512_fmadd_ps(products, _mm512_mul_ps(step, scales[half]), base)
+                            };
+                            [stands_for(0), stands_for(1)]
+                        }
+                    };
+                    take(first + row, column, sums);
                 }
             }
         }
-        let Some(before) = number.checked_sub(1) else { continue };
-        let (column, first) = (before / per_panel * SIDE, before % per_panel * SIDE);
-        let sums = sums[before % 2].0.as_ptr();
-        // SAFETY: one bias a column; there are 32 rows of 32 sums.
-        unsafe {
-            let bias = layer.bias.as_ptr().add(column);
-            let bias = [_mm512_loadu_ps(bias), _mm512_loadu_ps(bias.add(16))];
-            let of_row = |row: usize| {
-                let at = sums.add(row * SIDE);
-                [_mm512_load_ps(at), _mm512_load_ps(at.add(16))]
-            };
-            match &layer.weights {
-                Weights::Words(_) => {
-                    for row in 0..SIDE {
-                        let sums = of_row(row);
-                        let sums = [_mm512_add_ps(sums[0], bias[0]), _mm512_add_ps(sums[1], bias[1])];
-                        take(first + row, column, sums);
-                    }
-                }
-                Weights::Bytes(bytes) => {
-                    let of_columns = |of: &[f32]| {
-                        let at = of.as_ptr().add(column);
-                        [_mm512_load_ps(at), _mm512_load_ps(at.add(16))]
-                    };
-                    let (scales, weight_sums) = (of_columns(&bytes.scales), of_columns(&bytes.sums));
-                    for row in 0..SIDE {
-                        let [least, step] =
-                            (*left.ranges.add(first + row)).map(|value| _mm512_set1_ps(value));
-                        let sums = of_row(row);
-                        // Weights times the row's least number, and times what its bytes add.
-                        let stands_for = |half: usize| {
-                            let products = _mm512_cvtepi32_ps(_mm512_castps_si512(sums[half]));
-                            let base = _mm512_fmadd_ps(least, weight_sums[half], bias[half]);
-                            _mm512_fmadd_ps(products, _mm512_mul_ps(step, scales[half]), base)
-                        };
-                        take(first + row, column, [stands_for(0), stands_for(1)]);
-                    }
-                }
-            }
+        done = product.and_then(|product| {
+            // SAFETY: as above.
+            unsafe { tiles.finish(&product, numbers, slice > 0) };
+            (slice + 1 == n_slices).then_some((of_panel * SIDE, panel * SIDE, product.sums.cast_const()))
+        });
+    }
+}
+
+/// The lines of the next panel of weights that are sent for beside one product.
+struct NextPanel {
+    from: *const u16,
+    n_lines: usize,
+}
+
+impl NextPanel {
+    /// One product's share of a panel of so many words.
+    fn share(panel: Option<*const u16>, n_words: usize, (number, n_products): (usize, usize)) -> Self {
+        let Some(panel) = panel else { return Self { from: std::ptr::null(), n_lines: 0 } };
+        let n_lines = n_words / LINE;
+        let (first, end) = (n_lines * number / n_products, n_lines * (number + 1) / n_products);
+        Self { from: panel.wrapping_add(first * LINE), n_lines: end - first }
+    }
+
+    /// Some of them, to the second cache.
+    #[inline]
+    fn send_for(&self, lines: Range<usize>) {
+        for line in lines {
+            // SAFETY: an address that is only sent for may be any.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.from.wrapping_add(line * LINE).cast()) };
         }
     }
 }

@@ -7,7 +7,6 @@ use crate::tile::{BYTES_STEP, SIDE, STEP, TILE};
 /// 16 columns, and behind them those of second words.
 pub(crate) struct PackedWeights {
     pub(crate) depth: usize,
-    pub(crate) width: usize,
     /// Words of a number.
     pub(crate) n_words: usize,
     words: Aligned<u16>,
@@ -33,7 +32,7 @@ impl PackedWeights {
             }
             first += n_columns;
         }
-        Self { depth, width, n_words, words }
+        Self { depth, n_words, words }
     }
 
     /// The panel of columns from `32 * number` on.
@@ -55,7 +54,6 @@ fn place(depth: usize, n_words: usize, row: usize, column: usize) -> usize {
 pub(crate) struct PackedBytes {
     /// Steps of 64 of depth; what the last has too much is zero.
     pub(crate) n_steps: usize,
-    pub(crate) width: usize,
     bytes: Aligned<u8>,
     /// What one of a column's bytes stands for.
     pub(crate) scales: Aligned<f32>,
@@ -71,7 +69,6 @@ impl PackedBytes {
         let n_steps = depth.div_ceil(BYTES_STEP);
         let mut packed = Self {
             n_steps,
-            width,
             bytes: Aligned::zeros(n_steps * BYTES_STEP * width),
             scales: Aligned::zeros(width),
             sums: Aligned::zeros(width),
@@ -141,8 +138,7 @@ mod tests {
         let values: Vec<f32> = (0..64 * 32).map(|at| at as f32).collect();
         for n_words in [1, 2] {
             let packed = PackedWeights::pack(64, n_words, &[&values, &values]);
-            let found = (packed.depth, packed.width, packed.panel(1).len());
-            assert_eq!(found, (64, 64, 64 * 32 * n_words));
+            assert_eq!((packed.depth, packed.panel(1).len()), (64, 64 * 32 * n_words));
             let mut places: Vec<usize> = (0..64)
                 .flat_map(|row| (0..64).map(move |column| place(64, n_words, row, column)))
                 .flat_map(|place| (0..n_words).map(move |word| place + word * 2 * TILE))
@@ -168,7 +164,7 @@ mod tests {
         let means: Vec<f32> = (0..96).map(|at| (at as f32 * 0.11).cos()).collect();
         let mut bias = vec![1.0; 64];
         let packed = PackedBytes::pack(96, &[&values, &values], &means, &mut bias);
-        assert_eq!((packed.n_steps, packed.width, packed.panel(1).len()), (2, 64, 128 * 32));
+        assert_eq!((packed.n_steps, packed.panel(1).len()), (2, 128 * 32));
         let mut places: Vec<usize> =
             (0..128).flat_map(|row| (0..64).map(move |column| place_of_byte(2, row, column))).collect();
         places.sort_unstable();

@@ -12,6 +12,7 @@
 
 use std::arch::asm;
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use crate::isa::Kind;
 
@@ -23,14 +24,32 @@ pub(crate) const STEP: usize = 32;
 /// Depth of one step of bytes.
 pub(crate) const BYTES_STEP: usize = 64;
 
+/// Steps of words whose right operand stays in the first cache beside what goes through it, and most that are taken in one slice; found
+/// by `cargo bench -p protext-kernels --bench block`.
+const STEPS_OF_SLICE: usize = 10;
+const MOST_STEPS: usize = 20;
+
 /// Words of one tile.
 pub(crate) const TILE: usize = 16 * 32;
+
+/// What operands are made of.
+#[derive(Clone, Copy)]
+pub(crate) enum Numbers {
+    /// A word each.
+    Words,
+    /// Two words each.
+    Twofold,
+    /// A byte each.
+    Bytes,
+}
 
 /// Where the operands of one product lie.
 #[derive(Clone, Copy)]
 pub(crate) struct Product {
-    /// Left: the tiles of 16 rows, step by step, then those of the next 16.
+    /// Left: the tiles of 16 rows, step by step.
     pub(crate) left: *const u16,
+    /// Those of the next 16.
+    pub(crate) lower: *const u16,
     /// Right: two tiles of 16 columns each; of two words a number, two and two.
     pub(crate) right: *const u16,
     /// Bytes from one step's tiles of the right to the next's.
@@ -77,39 +96,11 @@ impl Tiles {
     /// The pointers must be good for what [`Product`] says.
     #[inline]
     pub(crate) unsafe fn multiply(&self, product: &Product) {
-        match self.0 {
-            // SAFETY: by the caller; the processor has what the kind says.
-            Kind::Amx => unsafe { multiply_amx(product) },
-            // SAFETY: likewise.
-            Kind::Avx512 => unsafe { multiply_avx512::<2, 1, false, false>(product) },
-        }
-    }
-
-    /// Computes one product of numbers of two words.
-    ///
-    /// # Safety
-    /// As for [`Tiles::multiply`].
-    #[inline]
-    pub(crate) unsafe fn multiply_twofold(&self, product: &Product) {
-        match self.0 {
-            // SAFETY: by the caller; the processor has what the kind says.
-            Kind::Amx => unsafe { multiply_twofold_amx(product) },
-            // SAFETY: likewise.
-            Kind::Avx512 => unsafe { multiply_avx512::<2, 2, false, false>(product) },
-        }
-    }
-
-    /// Computes one product of bytes.
-    ///
-    /// # Safety
-    /// As for [`Tiles::multiply`].
-    #[inline]
-    pub(crate) unsafe fn multiply_bytes(&self, product: &Product) {
-        match self.0 {
-            // SAFETY: by the caller; the processor has what the kind says.
-            Kind::Amx => unsafe { multiply_bytes_amx(product) },
-            // SAFETY: likewise.
-            Kind::Avx512 => unsafe { multiply_avx512::<2, 1, false, true>(product) },
+        // SAFETY: by the caller.
+        unsafe {
+            self.begin(product, false);
+            self.advance(product, Numbers::Words, 0..product.n_steps);
+            self.finish(product, Numbers::Words, false);
         }
     }
 
@@ -119,11 +110,11 @@ impl Tiles {
     /// As for [`Tiles::multiply`].
     #[inline]
     pub(crate) unsafe fn add(&self, product: &Product) {
-        match self.0 {
-            // SAFETY: by the caller; the processor has what the kind says.
-            Kind::Amx => unsafe { add_amx(product) },
-            // SAFETY: likewise.
-            Kind::Avx512 => unsafe { multiply_avx512::<2, 1, true, false>(product) },
+        // SAFETY: by the caller.
+        unsafe {
+            self.begin(product, true);
+            self.advance(product, Numbers::Words, 0..product.n_steps);
+            self.finish(product, Numbers::Words, true);
         }
     }
 
@@ -137,7 +128,66 @@ impl Tiles {
             // SAFETY: by the caller; the processor has what the kind says.
             Kind::Amx => unsafe { add_narrow_amx(product) },
             // SAFETY: likewise.
-            Kind::Avx512 => unsafe { multiply_avx512::<1, 1, true, false>(product) },
+            Kind::Avx512 => unsafe { multiply_avx512::<1, 1, false>(product, true) },
+        }
+    }
+
+    /// Begins a product, from nothing or from the sums that are there. Between here and [`Tiles::finish`] the thread takes its steps, and
+    /// may do other work, but begin no other product: tiles compute beside what needs none.
+    ///
+    /// # Safety
+    /// As for [`Tiles::multiply`].
+    #[inline]
+    pub(crate) unsafe fn begin(&self, product: &Product, from_sums: bool) {
+        match (self.0, from_sums) {
+            // SAFETY: by the caller; the processor has what the kind says.
+            (Kind::Amx, true) => unsafe { load_sums(product) },
+            // SAFETY: likewise.
+            (Kind::Amx, false) => unsafe { clear_sums() },
+            (Kind::Avx512, _) => {}
+        }
+    }
+
+    /// Takes some of its steps; all are taken in their order.
+    ///
+    /// # Safety
+    /// As for [`Tiles::multiply`]; the product was begun.
+    #[inline]
+    pub(crate) unsafe fn advance(&self, product: &Product, numbers: Numbers, steps: Range<usize>) {
+        if self.0 == Kind::Amx && !steps.is_empty() {
+            // SAFETY: by the caller; the processor has what the kind says.
+            unsafe {
+                match numbers {
+                    Numbers::Words => take_steps(product, steps),
+                    Numbers::Twofold => take_steps_twofold(product, steps),
+                    Numbers::Bytes => take_steps_of_bytes(product, steps),
+                }
+            }
+        }
+    }
+
+    /// Writes its sums. Without tiles this is where all is computed: registers are too few to be kept meanwhile.
+    ///
+    /// # Safety
+    /// As for [`Tiles::multiply`]; all steps of the product were taken.
+    #[inline]
+    pub(crate) unsafe fn finish(&self, product: &Product, numbers: Numbers, from_sums: bool) {
+        // SAFETY: by the caller; the processor has what the kind says.
+        unsafe {
+            match (self.0, numbers) {
+                (Kind::Amx, _) => store_sums(product),
+                (Kind::Avx512, Numbers::Words) => multiply_avx512::<2, 1, false>(product, from_sums),
+                (Kind::Avx512, Numbers::Twofold) => multiply_avx512::<2, 2, false>(product, from_sums),
+                (Kind::Avx512, Numbers::Bytes) => multiply_avx512::<2, 1, true>(product, from_sums),
+            }
+        }
+    }
+
+    /// Slices of a depth of so many steps (of two words a number, twice as many), each of which goes through all rows.
+    pub(crate) fn n_slices(&self, n_steps: usize) -> usize {
+        match self.0 {
+            Kind::Amx if n_steps > MOST_STEPS => n_steps.div_ceil(STEPS_OF_SLICE),
+            Kind::Amx | Kind::Avx512 => 1,
         }
     }
 }
@@ -151,21 +201,14 @@ impl Drop for Tiles {
     }
 }
 
-/// Instructions over the operands of a product: `left`, `lower` (16 rows below, after so many words a number), `right`, `line` (bytes
-/// from line to line of a tile), `step`, `n`, `sums`, `low_sums` and `sums_stride`. Tiles hold nothing before and after.
+// The compiler has no use for tiles, so what lies in them stays from one of these functions to the next.
+
+/// Instructions over tiles; the first four hold sums.
 macro_rules! on_tiles {
-    ($p:ident, $words:literal: $($instruction:expr),+ $(,)?) => {
+    ($($instruction:expr),+; $($operands:tt)*) => {
         asm!(
             $($instruction,)+
-            left = inout(reg) $p.left => _,
-            lower = inout(reg) $p.left.add($p.n_steps * $words * TILE) => _,
-            right = inout(reg) $p.right => _,
-            line = in(reg) 64_usize,
-            step = in(reg) $p.right_step,
-            n = inout(reg) $p.n_steps => _,
-            sums = in(reg) $p.sums,
-            low_sums = in(reg) $p.sums.byte_add(16 * $p.sums_stride),
-            sums_stride = in(reg) $p.sums_stride,
+            $($operands)*
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
@@ -173,12 +216,76 @@ macro_rules! on_tiles {
     };
 }
 
-/// Two by two tiles of sums by the instruction `dot`, loaded operands used twice each, after `start`.
-macro_rules! two_by_two {
-    ($p:ident, $dot:literal: $($start:literal),+ $(,)?) => {
-        on_tiles!($p, 1:
-            $($start,)+
+/// `$instruction` for each tile of sums and its place.
+macro_rules! on_sums {
+    ($p:ident: $($instruction:literal),+) => {
+        on_tiles!($($instruction),+;
+            sums = in(reg) $p.sums,
+            low_sums = in(reg) $p.sums.byte_add(16 * $p.sums_stride),
+            sums_stride = in(reg) $p.sums_stride,
+        )
+    };
+}
+
+#[inline]
+unsafe fn clear_sums() {
+    // SAFETY: by the caller.
+    unsafe { on_tiles!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3";) }
+}
+
+#[inline]
+unsafe fn load_sums(p: &Product) {
+    // SAFETY: by the caller.
+    unsafe {
+        on_sums!(p:
+            "tileloadd tmm0, [{sums} + {sums_stride}*1]",
+            "tileloadd tmm1, [{sums} + {sums_stride}*1 + 64]",
+            "tileloadd tmm2, [{low_sums} + {sums_stride}*1]",
+            "tileloadd tmm3, [{low_sums} + {sums_stride}*1 + 64]"
+        );
+    }
+}
+
+#[inline]
+unsafe fn store_sums(p: &Product) {
+    // SAFETY: by the caller.
+    unsafe {
+        on_sums!(p:
+            "tilestored [{sums} + {sums_stride}*1], tmm0",
+            "tilestored [{sums} + {sums_stride}*1 + 64], tmm1",
+            "tilestored [{low_sums} + {sums_stride}*1], tmm2",
+            "tilestored [{low_sums} + {sums_stride}*1 + 64], tmm3"
+        );
+    }
+}
+
+/// Instructions for each of some steps over the operands of a product, of so many words a number: `left`, `lower`, `right`, and `line`
+/// (bytes from line to line of a tile).
+macro_rules! on_steps {
+    ($p:ident, $steps:ident, $words:literal: $($instruction:expr),+ $(,)?) => {
+        on_tiles!(
             "2:",
+            $($instruction),+,
+            "add {left}, {left_step}",
+            "add {lower}, {left_step}",
+            "add {right}, {step}",
+            "dec {n}",
+            "jnz 2b";
+            left = inout(reg) $p.left.add($steps.start * $words * TILE) => _,
+            lower = inout(reg) $p.lower.add($steps.start * $words * TILE) => _,
+            right = inout(reg) $p.right.byte_add($steps.start * $p.right_step) => _,
+            line = in(reg) 64_usize,
+            left_step = const $words * 1024,
+            step = in(reg) $p.right_step,
+            n = inout(reg) $steps.len() => _,
+        )
+    };
+}
+
+/// Two by two tiles of sums by the instruction `dot`, loaded operands used twice each.
+macro_rules! two_by_two {
+    ($p:ident, $steps:ident, $dot:literal) => {
+        on_steps!($p, $steps, 1:
             "tileloadd tmm4, [{left} + {line}*1]",
             "tileloadd tmm6, [{right} + {line}*1]",
             concat!($dot, " tmm0, tmm4, tmm6"),
@@ -187,33 +294,28 @@ macro_rules! two_by_two {
             "tileloadd tmm5, [{lower} + {line}*1]",
             concat!($dot, " tmm2, tmm5, tmm6"),
             concat!($dot, " tmm3, tmm5, tmm7"),
-            "add {left}, 1024",
-            "add {lower}, 1024",
-            "add {right}, {step}",
-            "dec {n}",
-            "jnz 2b",
-            "tilestored [{sums} + {sums_stride}*1], tmm0",
-            "tilestored [{sums} + {sums_stride}*1 + 64], tmm1",
-            "tilestored [{low_sums} + {sums_stride}*1], tmm2",
-            "tilestored [{low_sums} + {sums_stride}*1 + 64], tmm3",
         )
     };
 }
 
 #[inline]
-unsafe fn multiply_amx(p: &Product) {
+unsafe fn take_steps(p: &Product, steps: Range<usize>) {
     // SAFETY: by the caller.
-    unsafe { two_by_two!(p, "tdpbf16ps": "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3") }
+    unsafe { two_by_two!(p, steps, "tdpbf16ps") }
 }
 
-/// Two by two tiles of sums of three products each; every operand is loaded once.
 #[inline]
-unsafe fn multiply_twofold_amx(p: &Product) {
+unsafe fn take_steps_of_bytes(p: &Product, steps: Range<usize>) {
+    // SAFETY: by the caller.
+    unsafe { two_by_two!(p, steps, "tdpbusd") }
+}
+
+/// Three products each; every operand is loaded once.
+#[inline]
+unsafe fn take_steps_twofold(p: &Product, steps: Range<usize>) {
     // SAFETY: by the caller.
     unsafe {
-        on_tiles!(p, 2:
-            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
-            "2:",
+        on_steps!(p, steps, 2:
             "tileloadd tmm4, [{left} + {line}*1]",
             "tileloadd tmm6, [{right} + {line}*1 + 2048]",
             "tdpbf16ps tmm0, tmm4, tmm6",
@@ -234,34 +336,6 @@ unsafe fn multiply_twofold_amx(p: &Product) {
             "tileloadd tmm5, [{lower} + {line}*1 + 1024]",
             "tdpbf16ps tmm2, tmm5, tmm6",
             "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {left}, 2048",
-            "add {lower}, 2048",
-            "add {right}, {step}",
-            "dec {n}",
-            "jnz 2b",
-            "tilestored [{sums} + {sums_stride}*1], tmm0",
-            "tilestored [{sums} + {sums_stride}*1 + 64], tmm1",
-            "tilestored [{low_sums} + {sums_stride}*1], tmm2",
-            "tilestored [{low_sums} + {sums_stride}*1 + 64], tmm3",
-        );
-    }
-}
-
-#[inline]
-unsafe fn multiply_bytes_amx(p: &Product) {
-    // SAFETY: by the caller.
-    unsafe { two_by_two!(p, "tdpbusd": "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3") }
-}
-
-#[inline]
-unsafe fn add_amx(p: &Product) {
-    // SAFETY: by the caller.
-    unsafe {
-        two_by_two!(p, "tdpbf16ps":
-            "tileloadd tmm0, [{sums} + {sums_stride}*1]",
-            "tileloadd tmm1, [{sums} + {sums_stride}*1 + 64]",
-            "tileloadd tmm2, [{low_sums} + {sums_stride}*1]",
-            "tileloadd tmm3, [{low_sums} + {sums_stride}*1 + 64]",
         );
     }
 }
@@ -269,32 +343,26 @@ unsafe fn add_amx(p: &Product) {
 /// Two tiles of sums, one below the other.
 #[inline]
 unsafe fn add_narrow_amx(p: &Product) {
+    let steps = 0..p.n_steps;
     // SAFETY: by the caller.
     unsafe {
-        on_tiles!(p, 1:
-            "tileloadd tmm0, [{sums} + {sums_stride}*1]",
-            "tileloadd tmm2, [{low_sums} + {sums_stride}*1]",
-            "2:",
+        on_sums!(p: "tileloadd tmm0, [{sums} + {sums_stride}*1]", "tileloadd tmm2, [{low_sums} + {sums_stride}*1]");
+        on_steps!(p, steps, 1:
             "tileloadd tmm6, [{right} + {line}*1]",
             "tileloadd tmm4, [{left} + {line}*1]",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tileloadd tmm5, [{lower} + {line}*1]",
             "tdpbf16ps tmm2, tmm5, tmm6",
-            "add {left}, 1024",
-            "add {lower}, 1024",
-            "add {right}, {step}",
-            "dec {n}",
-            "jnz 2b",
-            "tilestored [{sums} + {sums_stride}*1], tmm0",
-            "tilestored [{low_sums} + {sums_stride}*1], tmm2",
         );
+        on_sums!(p: "tilestored [{sums} + {sums_stride}*1], tmm0", "tilestored [{low_sums} + {sums_stride}*1], tmm2");
     }
 }
 
 /// Some rows at a time and 16 columns or twice as many: sixteen registers of sums.
 #[target_feature(enable = "avx512f,avx512bf16,avx512vnni")]
-unsafe fn multiply_avx512<const TILES: usize, const WORDS: usize, const ADD: bool, const BYTES: bool>(
+unsafe fn multiply_avx512<const TILES: usize, const WORDS: usize, const BYTES: bool>(
     p: &Product,
+    from_sums: bool,
 ) {
     const ROWS: usize = 8;
     for first in (0..SIDE).step_by(ROWS) {
@@ -302,10 +370,10 @@ unsafe fn multiply_avx512<const TILES: usize, const WORDS: usize, const ADD: boo
             p.sums.wrapping_byte_add((first + row) * p.sums_stride).wrapping_add(16 * tile)
         };
         let mut sums = [[_mm512_setzero_ps(); TILES]; ROWS];
-        if ADD {
+        if from_sums {
             for (row, sums) in sums.iter_mut().enumerate() {
                 for (tile, sum) in sums.iter_mut().enumerate() {
-                    // SAFETY: by the caller of `Tiles::add`.
+                    // SAFETY: by the caller of `Tiles::begin`.
                     *sum = unsafe { _mm512_loadu_ps(place(row, tile)) };
                 }
             }
@@ -313,7 +381,9 @@ unsafe fn multiply_avx512<const TILES: usize, const WORDS: usize, const ADD: boo
         for step in 0..p.n_steps {
             // SAFETY: by the caller of `Tiles::multiply`; eight rows are of one tile.
             let (lefts, right) = unsafe {
-                (p.left.add(left_place::<WORDS>(first, step * STEP, p.n_steps)), p.right.byte_add(step * p.right_step))
+                let rows = if first < 16 { p.left } else { p.lower };
+                let lefts = rows.add(step * WORDS * TILE + first % 16 * STEP);
+                (lefts, p.right.byte_add(step * p.right_step))
             };
             for pair in 0..STEP / 2 {
                 // SAFETY: likewise; both types are 512 bits.
