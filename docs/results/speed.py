@@ -23,7 +23,7 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 # Layers, width, heads. Source: Lin et al. 2023.
-CPU = ["cpu:fp32", "cpu:bf16", "cpu:int8"]
+CPU = ["cpu:fp32", "cpu:bf16x3", "cpu:bf16", "cpu:int8"]
 SHAPES = {"35M": (12, 480, 20), "150M": (30, 640, 20), "650M": (33, 1280, 20)}
 MANIFEST = """id = "{id}"
 title = "Random weights of the shape of ESM-2 {size}"
@@ -57,7 +57,7 @@ def digest(path):
 def make_random(size, folder, manifests):
     """A checkpoint with random weights, and its manifest."""
     import torch
-    from transformers import EsmConfig, EsmModel
+    from transformers import EsmConfig, EsmForMaskedLM
 
     n_layers, dim, n_heads = SHAPES[size]
     torch.manual_seed(0)
@@ -66,7 +66,8 @@ def make_random(size, folder, manifests):
         position_embedding_type="rotary", token_dropout=True, emb_layer_norm_before=False, mask_token_id=32, pad_token_id=1,
         max_position_embeddings=1026, layer_norm_eps=1e-5,
     )
-    EsmModel(config, add_pooling_layer=False).save_pretrained(folder)
+    # With its language head and names as on the hub.
+    EsmForMaskedLM(config).save_pretrained(folder)
     weights, config = folder / "model.safetensors", folder / "config.json"
     name = f"esm2-shape-{size.lower()}"
     text = MANIFEST.format(id=name, size=size, dim=dim, folder=folder, weights=digest(weights), config=digest(config))

@@ -82,4 +82,21 @@ pub enum GraphError {
         #[source]
         source: std::io::Error,
     },
+    /// A model could not be read.
+    #[error("{path:?} could not be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's own error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file that should hold a model holds something else.
+    #[error("{path:?} is no model that can be read: {reason}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
 }

@@ -8,6 +8,7 @@
 
 mod builder;
 mod error;
+mod external;
 mod initializer;
 mod ops;
 pub mod proto;
@@ -16,6 +17,7 @@ mod writer;
 
 pub use builder::{Branch, GraphBuilder, NodeBuilder, OPSET};
 pub use error::{BoxError, GraphError};
+pub use external::{ExternalWeight, external_weights};
 pub use ops::{LayerNorm, Linear};
 pub use value::{Attribute, Dim, ElementType, Value};
 pub use writer::{Model, WriteOptions, Written};

@@ -9,6 +9,7 @@ use prost::Message;
 use protext_graph::proto::{DataLocation, DimensionValue, ModelProto, TensorProto};
 use protext_graph::{
     ElementType, GraphBuilder, GraphError, LayerNorm, Linear, MICROSOFT, Model, WriteOptions,
+    external_weights,
 };
 
 const DIM: usize = 32;
@@ -98,6 +99,36 @@ fn weights_past_the_threshold_go_to_a_second_file_at_page_boundaries() {
     let small = weight(&model, "bias");
     assert_eq!(small.data_location, None, "small weights stay where loaders look for shapes");
     assert_eq!(small.raw_data().len(), DIM * 4);
+}
+
+#[test]
+fn weights_in_a_second_file_are_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("head.onnx");
+    head().write(&path, &WriteOptions::default()).unwrap();
+    assert_eq!(external_weights(&path).unwrap(), [], "all are within");
+    let mut g = GraphBuilder::new("one");
+    let rows = g.input("rows", ElementType::Float32, ["batch".into(), 64.into()]);
+    let weight = g.f32("weight", [64, 32], vec![0.5; 64 * 32]);
+    let product = g.node("MatMul", [&rows, &weight]).output();
+    g.output("vectors", &product, ElementType::Float32, ["batch".into(), 32.into()]);
+    g.finish().unwrap().write(&path, &WriteOptions { max_inline_bytes: 0 }).unwrap();
+    let found = external_weights(&path).unwrap();
+    let [weight] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((weight.name.as_str(), weight.dims.as_slice()), ("weight", &[64, 32][..]));
+    assert_eq!(weight.n_bytes(), 8192);
+    let data = std::fs::read(&weight.file).unwrap();
+    assert_eq!(data[weight.offset..weight.offset + 8192], 0.5_f32.to_le_bytes().repeat(64 * 32));
+
+    for (bytes, wanted) in [(&b"\xff\xff\xff"[..], "no model"), (&[][..], "")] {
+        std::fs::write(&path, bytes).unwrap();
+        match external_weights(&path) {
+            Ok(found) => assert!(found.is_empty() && wanted.is_empty()),
+            Err(error) => assert!(error.to_string().contains(wanted) && !wanted.is_empty(), "{error}"),
+        }
+    }
+    let missing = external_weights(&folder.path().join("none.onnx")).unwrap_err();
+    assert!(matches!(missing, GraphError::Read { .. }), "{missing}");
 }
 
 #[test]

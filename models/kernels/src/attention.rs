@@ -375,8 +375,7 @@ impl AttentionScratch {
                             [even, odd].map(|values| if *is_rest { rest(values) } else { values });
                         let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(odd, even));
                         let both = _mm512_permutexvar_epi16(interleaved, both);
-                        let step =
-                            value_parts.n() * start / STEP + part * n_steps + (token - start) / STEP;
+                        let step = value_parts.n() * start / STEP + part * n_steps + (token - start) / STEP;
                         let tile = step * (depth / 16) + at / 16;
                         let to = self.values.as_mut_ptr().add(tile * TILE + token % 32 / 2 * 32);
                         _mm512_storeu_si512(to.cast(), both);

@@ -233,9 +233,16 @@ impl Block {
                 let (normed, projected) = (scratch.normed.as_ptr(), scratch.projected.as_mut_ptr());
                 scratch.record((Input::Projections, 0), normed, there(&rows), dim);
                 let normed = self.left(normed, rows.len(), dim, &mut scratch.bytes[0]);
-                multiply(&tiles, normed, rows.len(), &self.projections, &mut scratch.sums, |row, column, sums| {
-                    store(sums, projected.add(column * n_rows + (rows.start + row) * SIDE));
-                });
+                multiply(
+                    &tiles,
+                    normed,
+                    rows.len(),
+                    &self.projections,
+                    &mut scratch.sums,
+                    |row, column, sums| {
+                        store(sums, projected.add(column * n_rows + (rows.start + row) * SIDE));
+                    },
+                );
             }
         }
         let mut first = 0;
@@ -275,16 +282,30 @@ impl Block {
                 scratch.record((Input::Widen, 0), normed, there(&rows), dim);
                 let normed = self.left(normed, rows.len(), dim, &mut scratch.bytes[0]);
                 for (number, slice) in self.slices.iter().enumerate() {
-                    multiply(&tiles, normed, rows.len(), &slice.widen, &mut scratch.sums, |row, column, sums| {
-                        let out = wide.add(left_place::<WORDS>(row, column, width / STEP));
-                        store_words::<WORDS>(out, gelu::<WORDS>(sums[0]));
-                        store_words::<WORDS>(out.add(16), gelu::<WORDS>(sums[1]));
-                    });
+                    multiply(
+                        &tiles,
+                        normed,
+                        rows.len(),
+                        &slice.widen,
+                        &mut scratch.sums,
+                        |row, column, sums| {
+                            let out = wide.add(left_place::<WORDS>(row, column, width / STEP));
+                            store_words::<WORDS>(out, gelu::<WORDS>(sums[0]));
+                            store_words::<WORDS>(out.add(16), gelu::<WORDS>(sums[1]));
+                        },
+                    );
                     scratch.record((Input::Narrow, number * width), wide, there(&rows), width);
                     let wide = self.left(wide, rows.len(), width, &mut scratch.bytes[1]);
-                    multiply(&tiles, wide, rows.len(), &slice.narrow, &mut scratch.sums, |row, column, sums| {
-                        add(sums, hidden.add((rows.start + row) * dim + column));
-                    });
+                    multiply(
+                        &tiles,
+                        wide,
+                        rows.len(),
+                        &slice.narrow,
+                        &mut scratch.sums,
+                        |row, column, sums| {
+                            add(sums, hidden.add((rows.start + row) * dim + column));
+                        },
+                    );
                 }
                 if !self.shape.norm_first {
                     self.normalize::<WORDS, true>(&self.feed_forward_norm, scratch, rows.clone());
@@ -482,7 +503,9 @@ unsafe fn multiply(
                     let at = sums.add(row * SIDE);
                     let sums = [_mm512_load_ps(at), _mm512_load_ps(at.add(16))];
                     let sums = match &layer.weights {
-                        Weights::Words(_) => [_mm512_add_ps(sums[0], bias[0]), _mm512_add_ps(sums[1], bias[1])],
+                        Weights::Words(_) => {
+                            [_mm512_add_ps(sums[0], bias[0]), _mm512_add_ps(sums[1], bias[1])]
+                        }
                         Weights::Bytes(bytes) => {
                             let (scales, weight_sums) = (of_columns(&bytes.scales), of_columns(&bytes.sums));
                             let [least, step] =

@@ -43,7 +43,8 @@ const FINE_NORMAL: [f32; 13] = [
     0.135_949_94,
 ];
 /// The polynomial of fifth degree that is relatively nearest to `2^x` in [0, 1], within 8e-8; the lowest power first.
-const QUINTIC: [f32; 6] = [0.999_999_94, 0.693_153_1, 0.240_153_61, 5.582_632e-2, 8.989_341e-3, 1.877_576_7e-3];
+const QUINTIC: [f32; 6] =
+    [0.999_999_94, 0.693_153_1, 0.240_153_61, 5.582_632e-2, 8.989_341e-3, 1.877_576_7e-3];
 
 /// Normalizes a row and writes it in so many words of bfloat16 a number into tiles of the left operand of a product, where `out` is its
 /// place in the first; with `KEEP` the row itself becomes the normalized one, too. `dim` is a multiple of 32.

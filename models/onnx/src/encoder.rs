@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use protext_core::window::cut;
 use protext_core::{
@@ -21,7 +21,8 @@ use crate::error::ModelError;
 use crate::golden;
 use crate::placement::nodes_by_provider;
 use crate::runtime::OnnxRuntime;
-use crate::session::{SessionWorker, open_planned};
+use crate::session::{SessionWorker, Shared, open_planned};
+use crate::shared_weights::SharedWeights;
 use crate::tokenize::{EsmAlphabet, TextTokenizer};
 
 /// How records become tokens.
@@ -92,6 +93,8 @@ pub struct OnnxEncoder {
     runtime: OnnxRuntime,
     /// Blocks in bfloat16 or bytes, where the plan is so on the CPU provider; their weights are packed once for all workers.
     blocks: Option<Arc<PackedBlocks>>,
+    /// Elsewhere on the CPU, for as long as a worker uses them.
+    weights: Mutex<Weak<SharedWeights>>,
     tokens: Tokens,
     pooled_space: Space,
     statistics_space: Option<Space>,
@@ -114,7 +117,8 @@ impl OnnxEncoder {
             }
         };
         let blocks = blocks_of(&plan)?;
-        let session = open_planned(runtime, &spec.onnx, &plan, blocks.as_ref())?;
+        let shared = Shared { blocks: blocks.clone(), weights: None };
+        let session = open_planned(runtime, &spec.onnx, &plan, &shared)?;
         check_interface(&session, &spec)?;
         let pooled_space = pooled_space(&spec);
         let statistics_space = statistics_space(&spec, &pooled_space);
@@ -137,6 +141,7 @@ impl OnnxEncoder {
             plan,
             runtime,
             blocks,
+            weights: Mutex::default(),
             tokens,
             pooled_space,
             statistics_space,
@@ -163,15 +168,35 @@ impl OnnxEncoder {
 
     /// A worker on another graph or device than its own.
     pub(crate) fn worker_on(&self, onnx: &Path, plan: &SessionPlan) -> Result<SessionWorker, ModelError> {
-        let blocks = self.blocks.as_ref().filter(|_| *plan == self.plan);
-        let session = open_planned(&self.runtime, onnx, plan, blocks)?;
+        let shared =
+            if *plan == self.plan && onnx == self.spec.onnx { self.shared()? } else { Shared::default() };
+        let session = open_planned(&self.runtime, onnx, plan, &shared)?;
         let pad_token = match &self.spec.tokenization {
             Tokenization::Esm => 1,
             Tokenization::TokenizerFile { pad_token, .. } => *pad_token,
         };
-        let opened =
-            SessionWorker::new(self.spec.id.clone(), session, pad_token, self.statistics_space.is_some());
+        let opened = SessionWorker::new(
+            self.spec.id.clone(),
+            (session, shared),
+            pad_token,
+            self.statistics_space.is_some(),
+        );
         opened.map_err(|source| ModelError::Open { path: onnx.to_owned(), source })
+    }
+
+    /// What its workers have in common. Blocks pack weights of their own, and other devices hold theirs elsewhere.
+    fn shared(&self) -> Result<Shared, ModelError> {
+        let blocks = self.blocks.clone();
+        if blocks.is_some() || self.plan.device != Device::Cpu {
+            return Ok(Shared { blocks, weights: None });
+        }
+        let mut known = self.weights.lock().unwrap_or_else(PoisonError::into_inner);
+        let weights = match known.upgrade() {
+            Some(weights) => Some(weights),
+            None => SharedWeights::of(&self.spec.onnx)?,
+        };
+        *known = weights.as_ref().map(Arc::downgrade).unwrap_or_default();
+        Ok(Shared { blocks, weights })
     }
 
     /// What it was opened with.

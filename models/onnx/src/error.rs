@@ -43,6 +43,15 @@ pub enum ModelError {
         #[source]
         source: ort::Error,
     },
+    /// The weights beside a model are not what it says.
+    #[error("cannot read the weights of model {}; delete its folder and type `protext models pull` to make it again", path.display())]
+    Weights {
+        /// The `.onnx` file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The model has not the inputs and outputs that Protext's converter writes.
     #[error("model {} has no {direction} named {name:?}; it was not made by `protext models convert`", path.display())]
     Interface {

@@ -16,6 +16,7 @@ mod placement;
 mod projection;
 mod runtime;
 mod session;
+mod shared_weights;
 mod tokenize;
 
 pub use device::{Device, DeviceChoice, Precision, SessionPlan, has_bf16, has_fast_bf16};

@@ -13,6 +13,7 @@ use crate::device::{Device, SessionPlan};
 use crate::error::ModelError;
 use crate::placement::REMEMBER;
 use crate::runtime::OnnxRuntime;
+use crate::shared_weights::SharedWeights;
 
 /// True once the domain of our operators stands in the runtime's table of domains. That table is one for the process and has no lock: the
 /// first session that adds to it has to open alone.
@@ -24,26 +25,34 @@ pub(crate) fn open_session(
     path: &Path,
     n_threads: usize,
 ) -> Result<Session, ModelError> {
-    open_planned(
-        runtime,
-        path,
-        &SessionPlan { threads_per_session: n_threads, ..SessionPlan::default() },
-        None,
-    )
+    let plan = SessionPlan { threads_per_session: n_threads, ..SessionPlan::default() };
+    open_planned(runtime, path, &plan, &Shared::default())
+}
+
+/// What sessions of one graph have in common.
+#[derive(Clone, Default)]
+pub(crate) struct Shared {
+    /// Of a graph that has such.
+    pub(crate) blocks: Option<Arc<PackedBlocks>>,
+    /// Where the CPU's kernels pack weights of their own.
+    pub(crate) weights: Option<Arc<SharedWeights>>,
 }
 
 /// Opens an `.onnx` file on the plan's device, which is used or refused: nodes that a provider does not take are the only ones
-/// that may run on the CPU. `blocks` are those of a graph that has such.
+/// that may run on the CPU. The session must not outlive what it shares.
 pub(crate) fn open_planned(
     runtime: &OnnxRuntime,
     path: &Path,
     plan: &SessionPlan,
-    blocks: Option<&Arc<PackedBlocks>>,
+    shared: &Shared,
 ) -> Result<Session, ModelError> {
     let open = || -> ort::Result<Session> {
         let mut builder = Session::builder(runtime.environment())?;
-        if let Some(blocks) = blocks {
+        if let Some(blocks) = &shared.blocks {
             builder = builder.with_operators(blocks.operators()?)?;
+        }
+        if let Some(weights) = &shared.weights {
+            builder = weights.give(builder)?;
         }
         builder
             .with_execution_providers(plan.providers())?
@@ -57,7 +66,7 @@ pub(crate) fn open_planned(
             .commit_from_file(path)
     };
     let is_known = DOMAIN_IS_KNOWN.read().unwrap_or_else(PoisonError::into_inner);
-    let opened = if blocks.is_none() || *is_known {
+    let opened = if shared.blocks.is_none() || *is_known {
         open()
     } else {
         drop(is_known);
@@ -67,7 +76,9 @@ pub(crate) fn open_planned(
         opened
     };
     opened.map_err(|source| match plan.device {
-        Device::Auto | Device::Cpu if blocks.is_none() => ModelError::Open { path: path.to_owned(), source },
+        Device::Auto | Device::Cpu if shared.blocks.is_none() => {
+            ModelError::Open { path: path.to_owned(), source }
+        }
         device => {
             ModelError::Device { device, reason: format!("it cannot open {}: {source}", path.display()) }
         }
@@ -78,6 +89,8 @@ pub(crate) fn open_planned(
 pub(crate) struct SessionWorker {
     encoder: String,
     session: Session,
+    /// Let go of after the session.
+    _shared: Shared,
     pad_token: i64,
     pooled_only: RunOptions<ort::session::HasSelectedOutputs>,
     with_hidden: RunOptions<ort::session::HasSelectedOutputs>,
@@ -87,7 +100,7 @@ pub(crate) struct SessionWorker {
 impl SessionWorker {
     pub(crate) fn new(
         encoder: String,
-        session: Session,
+        (session, shared): (Session, Shared),
         pad_token: i64,
         has_statistics: bool,
     ) -> ort::Result<Self> {
@@ -98,6 +111,7 @@ impl SessionWorker {
         Ok(Self {
             encoder,
             session,
+            _shared: shared,
             pad_token,
             pooled_only: RunOptions::new()?.with_outputs(pooled()),
             with_hidden: RunOptions::new()?.with_outputs(pooled().with("hidden")),

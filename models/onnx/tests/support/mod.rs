@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use protext_core::Modality;
+use protext_graph::WriteOptions;
 use protext_onnx::{
     Device, DeviceChoice, EncoderSpec, OnnxEncoder, OnnxRuntime, Precision, SessionPlan, TokenPooling,
     Tokenization,
@@ -49,6 +50,8 @@ pub fn tiny_spec_in(
     let mut request =
         ConvertRequest::new(vec![source.join("model.safetensors")], source.join(config), onnx.clone());
     request.options = GraphOptions { statistics_layers: layers.to_vec(), dialect };
+    // As the registry lays models out.
+    request.layout = WriteOptions { max_inline_bytes: 0 };
     let converted = convert(&request).unwrap();
     EncoderSpec {
         id: family.to_owned(),

@@ -27,7 +27,7 @@ pub use error::{ConfigError, ConvertError, PickleError};
 use weights::Weights;
 
 /// Raised whenever the same checkpoint would give other bytes; part of [`content_key`].
-pub const CONVERTER_VERSION: u32 = 1;
+pub const CONVERTER_VERSION: u32 = 2;
 
 /// Which operators the graph is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -23,6 +23,7 @@ use crate::stamp::{Changed, Stamp};
 use crate::wheel::Pip;
 use fetch::Fetch;
 use known::Known;
+use protext_graph::WriteOptions;
 
 /// The language head of a checkpoint, beside its encoder's graph.
 const LANGUAGE_HEAD_FILE: &str = "lm_head.onnx";
@@ -305,6 +306,8 @@ impl Registry {
         let onnx = folder.join("model.onnx");
         let mut request = ConvertRequest::new(files.weights.clone(), files.config.clone(), onnx.clone());
         request.options = options(manifest, dialect);
+        // Beside the graph weights can be mapped, once for all sessions of all processes.
+        request.layout = WriteOptions { max_inline_bytes: 0 };
         let converted = convert(&request);
         let Converted { model, data, .. } = converted.map_err(|error| conversion_failed(id, &onnx, error))?;
         let mut stamp = Stamp::default();
