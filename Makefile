@@ -124,7 +124,7 @@ ppi-head: build models
 	$(PROTEXT) train head --task pair --data $(SHARED)/ppi/bernett_train.tsv.gz --valid $(SHARED)/ppi/bernett_valid.tsv.gz \
 		--hold-out $(SHARED)/ppi/bernett_test.tsv.gz --features statistics,joint --id protext-ppi-2 -o models/heads/protext-ppi-2 \
 		--hidden-dim 128 --batch-size 2048 --learning-rate 0.003 --dropout 0.3 --averaging 0.97 --epochs 6 --members 2 \
-		--calibration-folds 3
+		--calibration-folds 6
 
 # Its figures.
 ppi-results: build models

@@ -10,17 +10,22 @@ const N_STEPS: usize = 40;
 /// Points of an isotonic calibration at most: what a card can hold.
 const MAX_POINTS: usize = 40;
 
-/// The inverse temperature under which what turned out is likeliest: scores (logits) of one output, and whether the record
-/// was positive. The log-likelihood is concave, so its slope is followed to zero.
+/// Scores (logits) of one output, and whether the records were positive.
+pub type Scored<'a> = (&'a [f32], &'a [bool]);
+
+/// The inverse temperature under which what turned out is likeliest. Each part counts alike, however many records it has: records of a
+/// part have more in common than those of two, and others will be unlike either. The log-likelihood is concave, so its slope is followed
+/// to zero.
 #[must_use]
-pub fn fit_temperature(scores: &[f32], labels: &[bool]) -> ProbabilityCalibration {
-    let slope = |inverse: f64| {
+pub fn fit_temperature(parts: &[Scored<'_>]) -> ProbabilityCalibration {
+    let slope_of = |&(scores, labels): &Scored<'_>, inverse: f64| {
         let of = |(score, label): (&f32, &bool)| {
             let score = f64::from(*score);
             score * (f64::from(u8::from(*label)) - 1.0 / (1.0 + (-inverse * score).exp()))
         };
-        scores.iter().zip(labels).map(of).sum::<f64>()
+        scores.iter().zip(labels).map(of).sum::<f64>() / scores.len().max(1) as f64
     };
+    let slope = |inverse: f64| parts.iter().map(|part| slope_of(part, inverse)).sum::<f64>();
     ProbabilityCalibration::Temperature { inverse_temperature: rise(slope) }
 }
 
@@ -117,12 +122,22 @@ mod tests {
             ProbabilityCalibration::Temperature { inverse_temperature } => inverse_temperature,
             ProbabilityCalibration::Isotonic { .. } => unreachable!("a temperature was fitted"),
         };
-        let binary = found(fit_temperature(&scores, &labels));
+        let binary = found(fit_temperature(&[(&scores, &labels)]));
         assert!((binary - 3.0).abs() < 0.05, "{binary}");
         let two = Array2::from_shape_fn((scores.len(), 2), |(i, j)| if j == 1 { scores[i] } else { 0.0 });
         let of_row: Vec<u32> = labels.iter().map(|label| u32::from(*label)).collect();
         let classes = found(fit_temperature_of_classes(&two.view(), &of_row));
         assert!((classes - binary).abs() < 1e-3, "{classes} {binary}");
+        // A part that is surer of itself than it should be, a tenth as large, counts as much.
+        let surer: Vec<f32> = scores[..400].iter().map(|score| score * 3.0).collect();
+        let of_surer = found(fit_temperature(&[(&surer, &labels[..400])]));
+        let both = found(fit_temperature(&[(&scores, &labels), (&surer, &labels[..400])]));
+        let twice =
+            found(fit_temperature(&[(&scores.repeat(2), &labels.repeat(2)), (&surer, &labels[..400])]));
+        assert!(
+            of_surer < both && both < binary && (both - twice).abs() < 1e-6,
+            "{of_surer} {both} {binary} {twice}"
+        );
     }
 
     #[test]

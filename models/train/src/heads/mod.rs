@@ -16,7 +16,7 @@ mod standardize;
 
 use ndarray::{Array2, ArrayView2};
 
-pub use calibrate::{fit_isotonic, fit_temperature, fit_temperature_of_classes};
+pub use calibrate::{Scored, fit_isotonic, fit_temperature, fit_temperature_of_classes};
 pub use error::HeadTrainError;
 pub use mlp::{HeadEpoch, MlpSettings};
 pub use model::HeadModel;

@@ -41,8 +41,8 @@ pub(super) struct PairArgs {
     /// Of pairs: what is kept of the weights' running mean in each step.
     #[arg(long)]
     averaging: Option<f64>,
-    /// Of pairs: folds of training proteins, whole clusters, whose pairs probabilities are fitted to beside the validation pairs;
-    /// each is scored by a head that was trained without it. 0 for none.
+    /// Of pairs: folds of training proteins, whole clusters, whose pairs probabilities are fitted to beside the validation pairs,
+    /// with as much weight in all; each is scored by a head that was trained without it. 0 for none.
     #[arg(long, value_name = "N", default_value_t = 0)]
     calibration_folds: usize,
 }
@@ -101,14 +101,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let groups: Vec<&str> =
         training.table.proteins.iter().map(|(id, sequence)| group(&clusters, id, sequence)).collect();
     let n_folds = if args.calibration == CalibrationArg::None { 0 } else { args.pair.calibration_folds };
-    let (mut known, mut known_truth) =
+    let (others, others_truth) =
         held_out_scores(examples, held_examples, &groups, n_folds, &score, &settings)?;
-    let fitted_to = fitted_to(n_folds, known.len(), scores.len());
-    known.extend(&scores);
-    known_truth.extend(&truth);
+    let fitted_to = fitted_to(n_folds, others.len(), scores.len());
     let calibration = match args.calibration {
-        CalibrationArg::Temperature => Some(fit_temperature(&known, &known_truth)),
-        CalibrationArg::Isotonic => Some(fit_isotonic(&known, &known_truth)),
+        CalibrationArg::Temperature if others.is_empty() => Some(fit_temperature(&[(&scores, &truth)])),
+        CalibrationArg::Temperature => Some(fit_temperature(&[(&scores, &truth), (&others, &others_truth)])),
+        CalibrationArg::Isotonic => {
+            Some(fit_isotonic(&[&scores[..], &others].concat(), &[&truth[..], &others_truth].concat()))
+        }
         CalibrationArg::None => None,
     };
     let probability = |score: &f32| match &calibration {
@@ -263,7 +264,7 @@ fn fitted_to(n_folds: usize, n_held_out: usize, n_validation: usize) -> String {
         0 => format!("probabilities are fitted to {n_validation} validation pairs"),
         _ => format!(
             "probabilities are fitted to {n_validation} validation pairs and to {n_held_out} pairs of training proteins, those of each \
-             of {n_folds} folds scored by a head that was trained without its proteins"
+             of {n_folds} folds scored by a head that was trained without its proteins; a temperature is fitted to both alike"
         ),
     }
 }
