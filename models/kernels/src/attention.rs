@@ -450,8 +450,8 @@ unsafe fn turn(
     }
 }
 
-/// Writes up to 16 numbers of a query or a key, an even number of them, which begin at `at` in it, into tiles of the left operand of a
-/// product, part by part; `to` is its line in the first.
+/// Writes up to 16 numbers of a query or a key, which begin at `at` in it, into tiles of the left operand of a product, part by part; `to`
+/// is its line in the first.
 ///
 /// # Safety
 /// There are tiles for all parts, one behind the other.
