@@ -218,7 +218,8 @@ def main():
                 print(f"{size} on {device}", file=sys.stderr)
                 result, failure = bench(arguments.protext, arguments.proteins, encoder, device, n_proteins, rounds, environment)
                 if result is None:
-                    skipped.append(f"{size} on {device} ({failure})")
+                    # What to do about it, without the paths of this machine.
+                    skipped.append(f"{size} on {device} ({failure.split('; ')[-1]})")
                 else:
                     results.append(result)
         devices = [device for device in CPU if any(f"{one['device']}:{one['precision']}" == device for one in results)]

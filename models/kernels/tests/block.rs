@@ -396,3 +396,32 @@ fn bytes_are_nearer_when_they_know_their_inputs() {
         }
     }
 }
+
+/// Rounded alike, so that a space is the same on either: sums of bytes are whole numbers, and those of words differ in their last bits.
+#[test]
+fn tiles_answer_as_vectors_do() {
+    let (Some(best), Some(vectors)) = (Isa::detect(), Isa::avx512()) else { return };
+    if best == vectors {
+        eprintln!("NOT RUN: this processor has no tiles, or the system does not permit them");
+        return;
+    }
+    for operands in [Operands::Bf16, Operands::TwiceBf16, Operands::Int8] {
+        for shape in SHAPES {
+            let weights = Weights::new(shape);
+            let tables = tables(300, shape.dim / shape.n_heads);
+            let rotary = Rotary { cos: &tables.0, sin: &tables.1 };
+            let (hidden, sequences) = (numbers(333 * shape.dim, 9), ranges(&[33, 300]));
+            let [ours, theirs] = [best, vectors].map(|isa| {
+                let mut out = vec![f32::NAN; hidden.len()];
+                let block = weights.block((isa, operands));
+                block.run(&mut Scratch::default(), &hidden, &sequences, Some(&rotary), &mut out);
+                out
+            });
+            let off = ours.iter().zip(&theirs).map(|(a, b)| f64::from((a - b).abs()));
+            let (worst, mean) = (off.clone().fold(0.0, f64::max), off.sum::<f64>() / ours.len() as f64);
+            // A sum at the border of two bytes, or of two words, may fall to either side.
+            let (most, most_mean) = if operands == Operands::TwiceBf16 { (5e-4, 2e-5) } else { (0.1, 1e-3) };
+            assert!(worst < most && mean < most_mean, "{operands:?} {shape:?}: {worst}, {mean} on average");
+        }
+    }
+}
