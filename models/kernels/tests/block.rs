@@ -208,13 +208,15 @@ fn cosine(a: &[f32], b: &[f64]) -> f64 {
     dot(&a, b) / (dot(&a, &a) * dot(b, b)).sqrt()
 }
 
-const SHAPES: [BlockShape; 5] = [
-    // Heads as in ESM-2 8M, 35M, 150M and 650M, and such whose halves do not fill steps of 16.
+const SHAPES: [BlockShape; 6] = [
+    // Heads as in ESM-2 8M, 35M, 150M and 650M, and such whose halves do not fill steps of 16; the last so wide that tiles take its
+    // depth in slices.
     BlockShape { dim: 320, n_heads: 20, feed_forward_dim: 1280, norm_epsilon: 1e-5, norm_first: true },
     BlockShape { dim: 96, n_heads: 4, feed_forward_dim: 384, norm_epsilon: 1e-5, norm_first: true },
     BlockShape { dim: 64, n_heads: 2, feed_forward_dim: 32, norm_epsilon: 1e-12, norm_first: false },
     BlockShape { dim: 128, n_heads: 2, feed_forward_dim: 512, norm_epsilon: 1e-5, norm_first: true },
     BlockShape { dim: 160, n_heads: 4, feed_forward_dim: 64, norm_epsilon: 1e-5, norm_first: true },
+    BlockShape { dim: 672, n_heads: 14, feed_forward_dim: 64, norm_epsilon: 1e-5, norm_first: true },
 ];
 
 #[test]
