@@ -99,9 +99,14 @@ fn metric(card: &str, name: &str) -> f64 {
 
 /// The folder of a head that was trained on `data`.
 fn trained(folder: &Path, table: &str, data: &str, name: &str) -> String {
+    trained_with(folder, table, data, name, &[])
+}
+
+/// The same with further options.
+fn trained_with(folder: &Path, table: &str, data: &str, name: &str, further: &[&str]) -> String {
     let head = folder.join(name).to_str().unwrap().to_owned();
-    let ran =
-        run(&["train", "head", "--task", "perturbation", "--data", data, "--genes", table, "-o", &head]);
+    let given = ["--task", "perturbation", "--data", data, "--genes", table, "-o", &head];
+    let ran = run(&[&["train", "head"], &given[..], further].concat());
     assert!(ran.status.success(), "{}", stderr(&ran));
     head
 }
@@ -159,6 +164,67 @@ fn a_head_learns_a_known_truth_from_a_matrix_and_answers_by_name() {
     );
     assert!(answers[0]["genes"][0]["nearest"]["similarity"].as_f64().unwrap() > 0.8);
     assert_eq!(answers[1]["genes"][0]["resolved_by"].as_str(), Some("alias"));
+}
+
+#[test]
+fn changes_are_learnt_by_ridge_an_mlp_or_both_and_the_file_answers_as_it_was_measured() {
+    if !is_ready("perturb") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let table = genes(folder.path());
+    let data = write(folder.path(), "matrix.tsv", &matrix("control", ""));
+    let predicted = |method: &str| {
+        let head = trained_with(folder.path(), &table, &data, method, &["--method", method]);
+        let card = std::fs::read_to_string(Path::new(&head).join("card.toml")).unwrap();
+        assert!(metric(&card, "cv_pearson_delta") > 0.95, "{method}: {card}");
+        let says = |word: &str| card.contains(word);
+        assert_eq!(
+            (says("ridge regression, penalty 1"), says("an MLP of")),
+            (method != "mlp", method != "ridge")
+        );
+        let asked = ["GENE4", "--head", &head, "--genes", &table, "--top", "12", "--format", "json"];
+        let ran = run(&[&["perturb"], &asked[..]].concat());
+        assert!(ran.status.success(), "{}", stderr(&ran));
+        let answer: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let mut movers: Vec<(String, f64)> = answer["movers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|mover| (mover["name"].as_str().unwrap().to_owned(), mover["predicted"].as_f64().unwrap()))
+            .collect();
+        movers.sort_by(|a, b| a.0.cmp(&b.0));
+        movers
+    };
+    let [ridge, mlp, both] = ["ridge", "mlp", "auto"].map(predicted);
+    assert_ne!(ridge, mlp);
+    for ((ridge, mlp), both) in ridge.iter().zip(&mlp).zip(&both) {
+        assert!((both.1 - (ridge.1 + mlp.1) / 2.0).abs() < 0.02, "{ridge:?} {mlp:?} {both:?}");
+    }
+    // A head is the same however often it is trained.
+    let again = trained(folder.path(), &table, &data, "again");
+    let bytes = |name: &str| std::fs::read(folder.path().join(name).join("head.onnx")).unwrap();
+    assert!(bytes("auto") == bytes(Path::new(&again).file_name().unwrap().to_str().unwrap()));
+
+    let screen: String = (0..N_GENES).fold("screen\tgene\tscore\n".to_owned(), |text, gene| {
+        text + &format!("S\tGENE{gene}\t{}\n", gene % 4)
+    });
+    let screen = write(folder.path(), "screen.tsv", &screen);
+    for (data, options, said) in [
+        (&data, &["--method", "logistic"][..], "--method logistic is for classes"),
+        (&data, &["--method", "mlp", "--penalty", "2"][..], "--penalty is of ridge regression"),
+        (&data, &["--penalty", "1,2"][..], "--penalty takes one number"),
+        (&data, &["--penalty", "0"][..], "the penalty is 0, but must be a number above 0"),
+        (&data, &["--dropout", "1"][..], "dropout is 1, but must be from 0 to below 1"),
+        (&screen, &["--method", "mlp"][..], "screens are learnt by ridge regression"),
+    ] {
+        let out = folder.path().join("refused");
+        let given =
+            ["--task", "perturbation", "--data", data, "--genes", &table, "-o", out.to_str().unwrap()];
+        let ran = run(&[&["train", "head"], &given[..], options].concat());
+        assert_eq!(ran.status.code(), Some(2), "{}", stderr(&ran));
+        assert!(stderr(&ran).contains(said), "{}", stderr(&ran));
+    }
 }
 
 /// AnnData as scanpy writes it: compressed rows, categories, an index.

@@ -1,11 +1,13 @@
-//! Heads on rows of genes: ridge regression on wide, sparse rows, and its form for pairs of genes.
+//! Heads on rows of genes: ridge regression on wide, sparse rows, an MLP on their leading components, and ridge regression for
+//! pairs of genes.
 //!
-//! A [`Design`] is whatever can multiply; `services/engine`'s sparse rows are one. [`fit_ridge`] gives a [`GeneHead`] that
+//! A [`Design`] is whatever can multiply; `services/engine`'s sparse rows are one. [`fit_genes`] gives a [`GeneHead`] that
 //! predicts many numbers through few components, [`fit_pairs`] a [`GenePairHead`]; both write the ONNX files that heads ship as.
 //! Called by `protext train head --task perturbation` and by cross-validation in `protext eval`.
 
+mod head;
+mod mlp;
 mod pairs;
-mod ridge;
 mod solve;
 mod write;
 
@@ -14,8 +16,11 @@ use std::path::PathBuf;
 use ndarray::{Array2, ArrayView2};
 use protext_graph::GraphError;
 
+use crate::heads::HeadTrainError;
+
+pub use head::{GeneHead, GeneSettings, RidgeSettings, fit_genes, fit_ridge};
+pub use mlp::{GeneMlp, GeneMlpSettings};
 pub use pairs::{GenePairHead, PairSettings, fit_pairs};
-pub use ridge::{GeneHead, RidgeSettings, fit_ridge};
 
 /// Rows `[n, dim]` of which only products are needed.
 pub trait Design: Sync {
@@ -76,8 +81,14 @@ pub enum GeneHeadError {
         /// Penalty given.
         penalty: f64,
     },
+    /// Neither ridge regression nor an MLP.
+    #[error("a head of genes is fitted by ridge regression, an MLP or both, but neither was asked for")]
+    NoMethod,
+    /// The MLP could not be trained.
+    #[error("the MLP cannot be trained")]
+    Mlp(#[from] HeadTrainError),
     /// The eigenvalues could not be computed.
-    #[error("the eigenvalues of the targets did not converge; look for constant or repeated rows")]
+    #[error("the eigenvalues of targets or rows did not converge; look for constant or repeated rows")]
     NoConvergence,
     /// The ONNX file could not be written.
     #[error("cannot write {}", path.display())]

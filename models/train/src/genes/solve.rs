@@ -1,4 +1,5 @@
-//! `(G + p I) x = y` for the inner products `G` of rows: by factorisation for few rows, by conjugate gradients for many.
+//! `(G + p I) x = y` for the inner products `G` of rows: by factorisation for few rows, by conjugate gradients for many; and
+//! the leading eigenvectors of `G`.
 
 use faer::Side;
 use faer::linalg::solvers::Solve as _;
@@ -11,6 +12,8 @@ const MAX_FACTORIZED: usize = 2_500;
 /// Steps of conjugate gradients at most, and the share of the first residual at which they end.
 const MAX_STEPS: usize = 60;
 const TOLERANCE: f64 = 1e-3;
+/// Share of the first eigenvalue below which a component is rounding in single precision.
+const LEAST_VARIANCE: f64 = 1e-5;
 
 /// The coefficients of the rows `[n, outputs]`; `penalty` is in units of the mean squared length of a row.
 pub(super) fn coefficients(
@@ -37,6 +40,30 @@ pub(super) fn factorized(gram: &Array2<f64>, targets: &Array2<f64>, ridge: f64) 
     let right = faer::Mat::from_fn(n, targets.ncols(), |i, j| targets[[i, j]]);
     let found = factor.solve(&right);
     Some(Array2::from_shape_fn(targets.dim(), |(i, j)| found[(i, j)]))
+}
+
+/// Leading eigenvectors of inner products, and what they hold.
+pub(super) struct Leading {
+    /// `[n, rank]`, at least one, each of unit length.
+    pub(super) vectors: Array2<f32>,
+    /// Falling, as many.
+    pub(super) values: Vec<f64>,
+}
+
+/// At most `rank` of them: directions in which nothing varies are rounding, and not at right angles to the others.
+pub(super) fn leading(gram: &Array2<f64>, rank: usize) -> Result<Leading, GeneHeadError> {
+    faer::set_global_parallelism(faer::Par::Seq);
+    let n = gram.nrows();
+    let matrix = faer::Mat::from_fn(n, n, |i, j| gram[[i.max(j), i.min(j)]]);
+    let found = matrix.self_adjoint_eigen(Side::Lower).map_err(|_| GeneHeadError::NoConvergence)?;
+    let value = |i: usize| found.S().column_vector()[n - 1 - i];
+    let varies = |&i: &usize| value(i) > value(0) * LEAST_VARIANCE;
+    let rank = (0..rank.min(n)).take_while(varies).count().max(1);
+    let vectors = found.U();
+    Ok(Leading {
+        vectors: Array2::from_shape_fn((n, rank), |(i, j)| vectors[(i, n - 1 - j)] as f32),
+        values: (0..rank).map(|i| value(i).max(f64::MIN_POSITIVE)).collect(),
+    })
 }
 
 /// All outputs side by side, each with its own steps. Source: Hestenes and Stiefel 1952.

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use half::f16;
 use ndarray::{Array2, Axis};
 use protext_graph::{Dim, ElementType, GraphBuilder, Value, WriteOptions};
 
 use super::{GeneHead, GeneHeadError, GenePairHead};
+use crate::contrastive::weights::halves;
+use crate::heads::mean;
 
 impl GeneHead {
     /// Writes the head: input `rows` `[batch, inputs]`, output `outputs` `[batch, outputs]`.
@@ -15,14 +16,22 @@ impl GeneHead {
     /// [`GeneHeadError::Graph`].
     pub fn write(&self, path: &Path) -> Result<(), GeneHeadError> {
         let mut graph = GraphBuilder::new("gene head");
-        let rows = graph.input("rows", ElementType::Float32, [Dim::from("batch"), self.down.nrows().into()]);
-        let mut changes = used_times(&mut graph, &rows, &self.down);
+        let n_inputs = self.n_inputs();
+        let rows = graph.input("rows", ElementType::Float32, [Dim::from("batch"), n_inputs.into()]);
+        let linear = self.down.as_ref().map(|down| used_times(&mut graph, "ridge", &rows, down));
+        let mlp = self.mlp.as_ref().map(|mlp| mlp.build(&mut graph, &rows));
+        graph.set_scope("");
+        let parts: Vec<Value> = linear.into_iter().chain(mlp).collect();
+        if parts.is_empty() {
+            return Err(GeneHeadError::NoMethod);
+        }
+        let mut changes = mean(&mut graph, &parts);
         if let Some(up) = &self.up {
             let up = halves(&mut graph, "up", up);
             changes = graph.matmul(&changes, &up);
         }
-        let mean = graph.f32("mean", [self.mean.len()], self.mean.to_vec());
-        let outputs = graph.add(&changes, &mean);
+        let training_mean = graph.f32("training_mean", [self.mean.len()], self.mean.to_vec());
+        let outputs = graph.add(&changes, &training_mean);
         let dims = [Dim::from("batch"), self.n_outputs().into()];
         graph.output("outputs", &outputs, ElementType::Float32, dims);
         finish(graph, path)
@@ -41,7 +50,7 @@ impl GenePairHead {
         let n_inputs = self.down.nrows() + self.own.nrows();
         let rows = graph.input("rows", ElementType::Float32, [Dim::from("batch"), n_inputs.into()]);
         let both = ndarray::concatenate![Axis(0), self.down, self.own];
-        let codes = used_times(&mut graph, &rows, &both);
+        let codes = used_times(&mut graph, "both", &rows, &both);
         graph.output("codes", &codes, ElementType::Float32, [Dim::from("batch"), rank.into()]);
         finish(graph, head)?;
         let mut graph = GraphBuilder::new("gene pairs");
@@ -59,20 +68,19 @@ impl GenePairHead {
 }
 
 /// `rows * weight`. Columns that weigh nothing are not read, which keeps the file small.
-fn used_times(graph: &mut GraphBuilder<'_>, rows: &Value, weight: &Array2<f32>) -> Value {
+pub(super) fn used_times(
+    graph: &mut GraphBuilder<'_>,
+    name: &str,
+    rows: &Value,
+    weight: &Array2<f32>,
+) -> Value {
     let used: Vec<usize> =
         (0..weight.nrows()).filter(|&row| weight.row(row).iter().any(|value| *value != 0.0)).collect();
-    let columns = graph.i64("columns", [used.len()], used.iter().map(|&row| row as i64).collect());
+    let columns =
+        graph.i64(&format!("{name}.columns"), [used.len()], used.iter().map(|&row| row as i64).collect());
     let rows = graph.node("Gather", [rows, &columns]).attribute("axis", 1).output();
-    let weight = halves(graph, "weight", &weight.select(Axis(0), &used));
+    let weight = halves(graph, &format!("{name}.weight"), &weight.select(Axis(0), &used));
     graph.matmul(&rows, &weight)
-}
-
-fn halves(graph: &mut GraphBuilder<'_>, name: &str, matrix: &Array2<f32>) -> Value {
-    let (n_rows, n_columns) = matrix.dim();
-    let values = matrix.iter().map(|&value| f16::from_f32(value)).collect();
-    let weight = graph.f16(name, [n_rows, n_columns], values);
-    graph.cast(&weight, ElementType::Float32)
 }
 
 fn finish(graph: GraphBuilder<'_>, path: &Path) -> Result<(), GeneHeadError> {

@@ -75,15 +75,24 @@ pub struct HeadEpoch {
     pub is_best: bool,
 }
 
+/// How numbers are scaled before they are learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scaling {
+    /// Each to deviation 1.
+    Each,
+    /// All by one factor, so that those that vary more count for more.
+    Whole,
+}
+
 /// Trains the members over standardised rows.
 pub(super) fn train(
     examples: Examples<'_>,
     validation: Validation<'_>,
-    settings: &MlpSettings,
+    (settings, scaling): (&MlpSettings, Scaling),
     on_epoch: OnEpoch<'_>,
 ) -> Result<Vec<Member>, HeadTrainError> {
     check(settings)?;
-    let goal = Goal::new(examples.targets);
+    let goal = Goal::new(examples.targets, scaling);
     (1..=settings.n_members)
         .map(|member| {
             let tower = train_member(examples, validation, settings, (member, &goal), on_epoch)?;
@@ -204,24 +213,29 @@ enum Kind {
 }
 
 impl Goal {
-    fn new(targets: &Targets) -> Self {
+    fn new(targets: &Targets, scaling: Scaling) -> Self {
         let mut values = targets.to_matrix();
         let kind = match targets {
             Targets::Classes { .. } => Kind::Classes,
             Targets::Labels(_) => Kind::Labels,
             Targets::Numbers(_) => {
-                let (mut means, mut deviations) =
-                    (Array1::zeros(values.ncols()), Array1::ones(values.ncols()));
-                for (at, mut column) in values.columns_mut().into_iter().enumerate() {
+                let moments = values.columns().into_iter().map(|column| {
                     let known: Vec<f64> =
                         column.iter().filter(|v| v.is_finite()).map(|v| f64::from(*v)).collect();
                     let n = known.len().max(1) as f64;
                     let mean = known.iter().sum::<f64>() / n;
-                    let deviation = (known.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
-                    means[at] = mean as f32;
-                    deviations[at] = if deviation > 0.0 { deviation as f32 } else { 1.0 };
-                    column.mapv_inplace(|value| (value - means[at]) / deviations[at]);
+                    (mean, known.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n)
+                });
+                let (means, mut variances): (Vec<f64>, Vec<f64>) = moments.unzip();
+                if scaling == Scaling::Whole {
+                    let mean = variances.iter().sum::<f64>() / variances.len().max(1) as f64;
+                    variances.fill(mean);
                 }
+                let deviation = |variance: f64| if variance > 0.0 { variance.sqrt() as f32 } else { 1.0 };
+                let means: Array1<f32> = means.into_iter().map(|mean| mean as f32).collect();
+                let deviations: Array1<f32> = variances.into_iter().map(deviation).collect();
+                values -= &means;
+                values /= &deviations;
                 Kind::Numbers(means, deviations)
             }
         };

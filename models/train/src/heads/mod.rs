@@ -16,10 +16,13 @@ mod standardize;
 
 use ndarray::{Array2, ArrayView2};
 
+use mlp::Scaling;
+
 pub use calibrate::{Scored, fit_isotonic, fit_temperature, fit_temperature_of_classes};
 pub use error::HeadTrainError;
 pub use mlp::{HeadEpoch, MlpSettings};
 pub use model::HeadModel;
+pub(crate) use model::mean;
 pub use pair::{PairExamples, PairModel, PairScore, PairSettings, train_pairs};
 pub use search::{Found, search};
 pub use standardize::Standardizer;
@@ -163,10 +166,31 @@ pub fn fit(
         Spec::Mlp(settings) => {
             let held_out = standardizer.apply(&validation.rows);
             let validation = Validation { rows: held_out.view(), ..validation };
-            let members = mlp::train(examples, validation, settings, on_epoch)?;
+            let members = mlp::train(examples, validation, (settings, Scaling::Each), on_epoch)?;
             Ok(HeadModel::ensemble(standardizer, members))
         }
     }
+}
+
+/// Fits an MLP from principal components to principal components: rows and targets are scaled by one factor each, so that
+/// every component keeps its share of the variance. It runs through all its epochs.
+///
+/// # Errors
+/// [`HeadTrainError`].
+pub(crate) fn fit_components(
+    rows: &ArrayView2<'_, f32>,
+    targets: &Targets,
+    settings: &MlpSettings,
+    on_epoch: OnEpoch<'_>,
+) -> Result<HeadModel, HeadTrainError> {
+    let examples = Examples { rows: *rows, targets, weights: None };
+    check(examples)?;
+    let standardizer = Standardizer::fit_whole(rows);
+    let rows = standardizer.apply(rows);
+    let none = Validation { rows: rows.slice(ndarray::s![..0, ..]), score: &|_| f64::NAN };
+    let examples = Examples { rows: rows.view(), ..examples };
+    let members = mlp::train(examples, none, (settings, Scaling::Whole), on_epoch)?;
+    Ok(HeadModel::ensemble(standardizer, members))
 }
 
 fn check(examples: Examples<'_>) -> Result<(), HeadTrainError> {

@@ -81,8 +81,16 @@ impl HeadModel {
     pub fn write(&self, path: &Path) -> Result<PathBuf, HeadTrainError> {
         let mut graph = GraphBuilder::new("head");
         let rows = graph.input("rows", ElementType::Float32, [Dim::from("batch"), self.n_inputs().into()]);
-        let rows = standardized(&mut graph, &self.standardizer, &rows);
-        let outputs = match &self.body {
+        let outputs = self.build(&mut graph, &rows);
+        let dims = [Dim::from("batch"), self.n_outputs().into()];
+        graph.output("outputs", &outputs, ElementType::Float32, dims);
+        Ok(graph.finish()?.write(path, &WriteOptions::default())?.model)
+    }
+
+    /// Adds the head's nodes over rows `[batch, inputs]`; gives its outputs.
+    pub(crate) fn build(&self, graph: &mut GraphBuilder<'_>, rows: &Value) -> Value {
+        let rows = standardized(graph, &self.standardizer, rows);
+        match &self.body {
             Body::Linear(layer) => {
                 let (n_inputs, n_outputs) = layer.weight.dim();
                 let weight =
@@ -93,14 +101,11 @@ impl HeadModel {
             Body::Members(members) => {
                 let each = members.iter().enumerate();
                 let each: Vec<Value> =
-                    each.map(|(at, member)| member.build_outputs(&mut graph, &rows, at + 1)).collect();
+                    each.map(|(at, member)| member.build_outputs(graph, &rows, at + 1)).collect();
                 graph.set_scope("mean");
-                mean(&mut graph, &each)
+                mean(graph, &each)
             }
-        };
-        let dims = [Dim::from("batch"), self.n_outputs().into()];
-        graph.output("outputs", &outputs, ElementType::Float32, dims);
-        Ok(graph.finish()?.write(path, &WriteOptions::default())?.model)
+        }
     }
 }
 
@@ -113,7 +118,7 @@ pub(super) fn standardized(graph: &mut GraphBuilder<'_>, by: &Standardizer, rows
 }
 
 /// Adds the nodes of the mean of several values of one shape; there is at least one.
-pub(super) fn mean(graph: &mut GraphBuilder<'_>, values: &[Value]) -> Value {
+pub(crate) fn mean(graph: &mut GraphBuilder<'_>, values: &[Value]) -> Value {
     let mut sum = values[0].clone();
     for value in &values[1..] {
         sum = graph.add(&sum, value);

@@ -1,4 +1,4 @@
-//! Rows scaled to mean 0 and deviation 1 by the training part.
+//! Rows scaled to mean 0 and deviation 1 by the training part, each component or the row as a whole.
 
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
@@ -30,6 +30,17 @@ impl Standardizer {
         Self { mean: mean.mapv(|value| value as f32), scale }
     }
 
+    /// Measures rows whose components keep their shares of the variance, as principal components must: the mean of each, but
+    /// one scale for all.
+    #[must_use]
+    pub fn fit_whole(rows: &ArrayView2<'_, f32>) -> Self {
+        let each = Self::fit(rows);
+        let variance = |scale: &f32| if *scale > 0.0 { f64::from(*scale).powi(-2) } else { 0.0 };
+        let mean_variance = each.scale.iter().map(variance).sum::<f64>() / rows.ncols().max(1) as f64;
+        let scale = if mean_variance > 0.0 { mean_variance.sqrt().recip() as f32 } else { 0.0 };
+        Self { scale: Array1::from_elem(rows.ncols(), scale), ..each }
+    }
+
     /// Standardised rows `[n, inputs]`.
     #[must_use]
     pub fn apply(&self, rows: &ArrayView2<'_, f32>) -> Array2<f32> {
@@ -54,5 +65,16 @@ mod tests {
             let expected = if index == 2 { 0.0 } else { 1.0 };
             assert!((variance - expected).abs() < 1e-3, "{index}: {variance}");
         }
+    }
+
+    #[test]
+    fn as_a_whole_components_keep_their_shares() {
+        let rows = Array2::from_shape_fn((50, 2), |(i, j)| {
+            if j == 0 { 3.0 + 2.0 * (i as f32 * 0.7).sin() } else { (i as f32 * 1.3).cos() }
+        });
+        let found = Standardizer::fit_whole(&rows.view()).apply(&rows.view());
+        let variance = |at: usize| found.column(at).dot(&found.column(at)) / 50.0;
+        assert!((variance(0) + variance(1) - 2.0).abs() < 1e-3, "{} {}", variance(0), variance(1));
+        assert!((3.5..4.5).contains(&(variance(0) / variance(1))), "{} {}", variance(0), variance(1));
     }
 }

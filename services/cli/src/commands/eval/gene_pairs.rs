@@ -131,7 +131,7 @@ fn by_fold(plain: &[Vec<f32>], data: &LabelledPairs, n_folds: usize) -> anyhow::
         let (held_out, training): (Vec<usize>, Vec<usize>) =
             (0..plain.len()).partition(|&at| folds[at] == fold);
         let head = fitted(rows.select(Axis(0), &training), |at| data.labels[training[at]])?;
-        let found = head.predict(&Dense(rows.select(Axis(0), &held_out)));
+        let found = head.predict(&Dense(rows.select(Axis(0), &held_out)))?;
         held_out.iter().enumerate().for_each(|(at, &pair)| scores[pair] = f64::from(found[[at, 0]]));
     }
     Ok(scores)
@@ -140,7 +140,7 @@ fn by_fold(plain: &[Vec<f32>], data: &LabelledPairs, n_folds: usize) -> anyhow::
 /// What each pair gets from a fit on other pairs.
 fn by_lessons(plain: &[Vec<f32>], taught: &[Vec<f32>], labels: &[bool]) -> anyhow::Result<Vec<f64>> {
     let head = fitted(expanded(taught, taught), |at| labels[at])?;
-    let found = head.predict(&Dense(expanded(taught, plain)));
+    let found = head.predict(&Dense(expanded(taught, plain)))?;
     Ok(found.column(0).iter().map(|&score| f64::from(score)).collect())
 }
 

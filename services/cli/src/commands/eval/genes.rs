@@ -153,7 +153,7 @@ fn by_gene(rows: &GeneRows, labels: &[bool], folds: &Folds) -> anyhow::Result<Ve
             Array2::from_shape_fn((training.len(), 1), |(at, _)| f32::from(u8::from(labels[training[at]])));
         let head =
             fit_ridge(&rows.select(&training), &targets.view(), RidgeSettings { penalty: 1.0, max_rank: 1 })?;
-        let found = protext_train::genes::GeneHead::predict(&head, &rows.select(&held_out));
+        let found = head.predict(&rows.select(&held_out))?;
         held_out.iter().enumerate().for_each(|(at, &gene)| scores[gene] = f64::from(found[[at, 0]]));
     }
     Ok(scores)

@@ -16,7 +16,7 @@ use protext_registry::heads::gene_table;
 use crate::wiring;
 
 pub(crate) use design::GeneRows;
-pub(crate) use recipe::{Blocks, PairRecipe, RankedRecipe, ScreenRecipe, normal_scores};
+pub(crate) use recipe::{Blocks, PairRecipe, RankedRecipe, ResponseMethod, ScreenRecipe, normal_scores};
 pub(crate) use screens::{ScreenChoices, ScreenHead, screens_by_gene};
 pub(crate) use validate::{Folds, changes_by_gene, pairs_by_gene};
 

@@ -2,8 +2,10 @@
 
 use ndarray::{Array2, ArrayView2};
 use protext_train::genes::{
-    GeneHead, GeneHeadError, GenePairHead, PairSettings, RidgeSettings, fit_pairs, fit_ridge,
+    GeneHead, GeneHeadError, GeneMlpSettings, GenePairHead, GeneSettings, PairSettings, RidgeSettings,
+    fit_genes, fit_pairs, fit_ridge,
 };
+use protext_train::heads::{HeadEpoch, MlpSettings};
 
 use super::design::GeneRows;
 
@@ -34,27 +36,92 @@ impl Blocks {
     pub(crate) const TEXT: Self = Self { terms: 0.0, text: 1.0, protein: 0.0, response: 0.0 };
 }
 
-/// Ranked responses.
+/// How changes of many genes are learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum ResponseMethod {
+    /// Ridge regression and an MLP; their mean answers.
+    #[default]
+    Auto,
+    /// Ridge regression.
+    Ridge,
+    /// An MLP.
+    Mlp,
+}
+
+/// Ridge regression and an MLP for changes of many genes, of which there are few hundred examples.
+const RESPONSES: GeneSettings = GeneSettings {
+    penalty: Some(1.0),
+    mlp: Some(GeneMlpSettings {
+        n_components: 256,
+        mlp: MlpSettings {
+            hidden_dim: 256,
+            n_hidden: 2,
+            dropout: 0.5,
+            input_dropout: 0.3,
+            batch_size: 64,
+            learning_rate: 1e-3,
+            weight_decay: 0.05,
+            n_epochs: 100,
+            patience: 100,
+            n_members: 3,
+            seed: 0,
+        },
+    }),
+    max_rank: 64,
+};
+
+/// Ranked responses, and changes of expression.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct RankedRecipe {
     pub(crate) blocks: Blocks,
-    pub(crate) settings: RidgeSettings,
+    pub(crate) settings: GeneSettings,
     /// Scores are raised to this power before they are learnt, so that the head of a ranking weighs more.
     pub(crate) power: f32,
 }
 
 impl RankedRecipe {
-    pub(crate) const OURS: Self =
-        Self { blocks: Blocks::BOTH, settings: RidgeSettings { penalty: 1.0, max_rank: 64 }, power: 1.5 };
+    pub(crate) const OURS: Self = Self { blocks: Blocks::BOTH, settings: RESPONSES, power: 1.5 };
     pub(crate) const TEXT: Self =
-        Self { blocks: Blocks::TEXT, settings: RidgeSettings { penalty: 1.0, max_rank: 64 }, power: 1.0 };
+        Self { blocks: Blocks::TEXT, settings: GeneSettings { mlp: None, ..RESPONSES }, power: 1.0 };
 
+    /// Learns by one method alone.
+    pub(crate) fn by(mut self, method: ResponseMethod) -> Self {
+        match method {
+            ResponseMethod::Auto => {}
+            ResponseMethod::Ridge => self.settings.mlp = None,
+            ResponseMethod::Mlp => self.settings.penalty = None,
+        }
+        self
+    }
+
+    /// What it is, in words; of `targets`, such as changes.
+    pub(crate) fn in_words(&self, targets: &str) -> String {
+        let GeneSettings { penalty, mlp, max_rank } = self.settings;
+        let ridge = penalty.map(|penalty| format!("ridge regression, penalty {penalty}"));
+        let mlp = mlp.map(|GeneMlpSettings { n_components, mlp }| {
+            format!(
+                "an MLP of {n_components} components of the rows, {} hidden values and {} members",
+                mlp.hidden_dim, mlp.n_members
+            )
+        });
+        let method = match (ridge, mlp) {
+            (Some(ridge), Some(mlp)) => format!("mean of {ridge}, and {mlp}"),
+            (ridge, mlp) => ridge.or(mlp).unwrap_or_default(),
+        };
+        format!(
+            "{method}; through {max_rank} components of the {targets}, on GO terms (weight {}) and text (weight {})",
+            self.blocks.terms, self.blocks.text
+        )
+    }
+
+    /// Fits `scores` `[n, outputs]`, which are not below 0 unless the power is 1.
     pub(crate) fn fit(
         &self,
         rows: &GeneRows,
         scores: &ArrayView2<'_, f32>,
+        on_epoch: &mut dyn FnMut(&HeadEpoch) -> bool,
     ) -> Result<GeneHead, GeneHeadError> {
-        fit_ridge(rows, &scores.mapv(|score| score.powf(self.power)).view(), self.settings)
+        fit_genes(rows, &scores.mapv(|score| score.powf(self.power)).view(), &self.settings, on_epoch)
     }
 }
 

@@ -62,7 +62,7 @@ impl ScreenChoices {
                 let is_training = |gene| folds.of(gene) != fold && Some(folds.of(gene)) != left_out;
                 let held_out = measured(scores, |gene| folds.of(gene) == fold);
                 let head = self.fit_one(choice, scores, &measured(scores, is_training))?;
-                let found = head.predict(&self.0[choice].1.select(&held_out));
+                let found = head.predict(&self.0[choice].1.select(&held_out))?;
                 predicted.extend(found.iter().map(|value| f64::from(*value)));
                 truth.extend(held_out.iter().map(|&gene| f64::from(scores[gene])));
             }
@@ -106,7 +106,7 @@ pub(crate) fn screens_by_gene(
         let scores = data.scores.column(screen);
         let ScreenHead { head, choice, .. } = choices.fit(&scores, folds, Some(fold))?;
         let held_out = measured(&scores, |gene| folds.of(gene) == fold);
-        let found = head.predict(&choices.0[choice].1.select(&held_out));
+        let found = head.predict(&choices.0[choice].1.select(&held_out))?;
         bar.inc(1);
         Ok((screen, held_out, found))
     });

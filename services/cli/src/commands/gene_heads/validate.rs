@@ -7,6 +7,7 @@ use protext_engine::split::folds;
 
 use super::design::GeneRows;
 use super::recipe::{PairRecipe, RankedRecipe};
+use crate::commands::train::head::with_bar;
 
 /// Seed of the folds.
 const SEED: u64 = 0;
@@ -66,8 +67,8 @@ pub(crate) fn changes_by_gene(
     for fold in 0..folds.n_folds {
         let (training, held_out) = folds.split(fold);
         let scores = measured.select(Axis(0), &training);
-        let head = recipe.fit(&rows.select(&training), &scores.view())?;
-        let found = head.predict(&rows.select(&held_out));
+        let head = with_bar(|on_epoch| recipe.fit(&rows.select(&training), &scores.view(), on_epoch))?;
+        let found = head.predict(&rows.select(&held_out))?;
         let fold_mean = scores.mean_axis(Axis(0)).unwrap_or_default();
         for (at, &gene) in held_out.iter().enumerate() {
             predicted.row_mut(gene).assign(&found.row(at));

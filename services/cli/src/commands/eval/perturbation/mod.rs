@@ -16,8 +16,8 @@ use protext_engine::genes::GeneTable;
 
 use super::{bar_plot, write_json, write_text};
 use crate::commands::gene_heads::{
-    Folds, GeneRows, GeneTableArgs, PairRecipe, RankedRecipe, ScreenChoices, ScreenRecipe, changes_by_gene,
-    pairs_by_gene, places, screens_by_gene,
+    Folds, GeneRows, GeneTableArgs, PairRecipe, RankedRecipe, ResponseMethod, ScreenChoices, ScreenRecipe,
+    changes_by_gene, pairs_by_gene, places, screens_by_gene,
 };
 use crate::commands::perturb::{self, HeadArgs};
 use crate::fault::UsageError;
@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// Train and test by gene within the file, in so many folds, instead of asking a head.
     #[arg(long, value_name = "FOLDS", conflicts_with = "head", value_parser = clap::value_parser!(u8).range(2..=20))]
     cv: Option<u8>,
+    /// How ranked responses are learnt with --cv.
+    #[arg(long, value_enum, default_value_t, requires = "cv")]
+    method: ResponseMethod,
     #[command(flatten)]
     head: HeadArgs,
     #[command(flatten)]
@@ -107,7 +110,7 @@ fn cross_validated(
     let rows = |blocks| GeneRows::new(table, &places, blocks);
     let found = match data {
         PerturbationData::Ranked(data) => {
-            let [ours, text] = [RankedRecipe::OURS, RankedRecipe::TEXT];
+            let (ours, text) = (RankedRecipe::OURS.by(args.method), RankedRecipe::TEXT);
             let predicted = changes_by_gene(&rows(ours.blocks), &data.scores, &ours, &folds)?;
             let text = changes_by_gene(&rows(text.blocks), &data.scores, &text, &folds)?;
             ranked_found(data, &predicted.predicted, &text.predicted, &predicted.mean)

@@ -202,9 +202,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Runs a training with a bar of epochs; an interrupt ends it after the epoch under way.
-pub(crate) fn with_bar<T>(
-    train: impl FnOnce(&mut dyn FnMut(&HeadEpoch) -> bool) -> Result<T, HeadTrainError>,
-) -> anyhow::Result<T> {
+pub(crate) fn with_bar<T, E>(
+    train: impl FnOnce(&mut dyn FnMut(&HeadEpoch) -> bool) -> Result<T, E>,
+) -> anyhow::Result<T>
+where
+    anyhow::Error: From<E>,
+{
     let stop = interrupt::flag()?;
     let bar = progress::rows("training, epochs");
     let trained = train(&mut |epoch: &HeadEpoch| {
@@ -223,10 +226,13 @@ pub(crate) fn with_bar<T>(
         !stop.load(std::sync::atomic::Ordering::Relaxed)
     });
     bar.finish_and_clear();
-    match trained {
-        Err(HeadTrainError::Stopped { .. }) => Err(interrupt::Interrupted.into()),
-        Err(error @ (HeadTrainError::Tensor(_) | HeadTrainError::Write { .. })) => Err(error.into()),
-        Err(error) => Err(UsageError(format!("{:#}", anyhow::Error::from(error))).into()),
-        Ok(trained) => Ok(trained),
+    let error = match trained {
+        Ok(trained) => return Ok(trained),
+        Err(error) => anyhow::Error::from(error),
+    };
+    match error.chain().find_map(|cause| cause.downcast_ref::<HeadTrainError>()) {
+        Some(HeadTrainError::Stopped { .. }) => Err(interrupt::Interrupted.into()),
+        None | Some(HeadTrainError::Tensor(_) | HeadTrainError::Write { .. }) => Err(error),
+        Some(_) => Err(UsageError(format!("{error:#}")).into()),
     }
 }

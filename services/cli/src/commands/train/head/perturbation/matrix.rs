@@ -7,13 +7,14 @@ use protext_core::{HeadFigure, HeadTask};
 use protext_engine::eval::perturbation::response_figures;
 use protext_engine::expression::Responses;
 
-use super::{Made, Training, details};
+use super::super::with_bar;
+use super::{Made, Training, details, method};
 use crate::commands::gene_heads::{RankedRecipe, changes_by_gene};
 
 impl Training<'_> {
     /// Changes of single genes are learnt; sets of genes, if any, are measured as sums.
     pub(super) fn matrix(&self, data: &MatrixResponses) -> anyhow::Result<Made> {
-        let recipe = RankedRecipe { power: 1.0, ..RankedRecipe::OURS };
+        let recipe = RankedRecipe { power: 1.0, ..method::recipe(self.args)? };
         let text = RankedRecipe::TEXT;
         let rows = self.rows(recipe.blocks);
         let validated = changes_by_gene(&rows, &data.changes, &recipe, &self.folds)?;
@@ -25,21 +26,19 @@ impl Training<'_> {
                 metrics.insert(format!("{part}_{name}"), HeadFigure { value, low: None, high: None });
             }
         }
-        let head = recipe.fit(&rows, &data.changes.view())?;
-        if let Some((predicted, measured)) = data.sets(&head.predict(&rows)) {
+        let head = with_bar(|on_epoch| recipe.fit(&rows, &data.changes.view(), on_epoch))?;
+        if let Some((predicted, measured)) = data.sets(&head.predict(&rows)?) {
             for (name, value) in response_figures(&predicted, &measured).named() {
                 metrics.insert(format!("sets_as_sums_{name}"), HeadFigure { value, low: None, high: None });
             }
         }
         self.write_head(head, recipe.blocks, "head.onnx")?;
-        self.write_head(text.fit(&self.rows(text.blocks), &data.changes.view())?, text.blocks, "text.onnx")?;
+        let text_head = text.fit(&self.rows(text.blocks), &data.changes.view(), &mut |_| true)?;
+        self.write_head(text_head, text.blocks, "text.onnx")?;
         let means = data.changes.mean_axis(ndarray::Axis(0)).unwrap_or_default();
         Ok(Made {
             task: HeadTask::Perturbation,
-            method: format!(
-                "ridge regression through {} components of the changes, penalty {}, on GO terms (weight 1) and text (weight {})",
-                recipe.settings.max_rank, recipe.settings.penalty, recipe.blocks.text
-            ),
+            method: recipe.in_words("changes"),
             unit: "change of mean expression against the controls",
             outputs: details(&data.outputs, &means, &(&validated.predicted - &data.changes)),
             files: vec!["head.onnx", "text.onnx"],

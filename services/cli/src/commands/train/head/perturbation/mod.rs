@@ -4,6 +4,7 @@
 //! how wide its interval is, and the training genes.
 
 mod matrix;
+mod method;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +25,7 @@ use protext_registry::cache::sha256_of;
 use protext_train::genes::{GeneHead, GenePairHead};
 use rayon::prelude::*;
 
-use super::{Args, output};
+use super::{Args, output, with_bar};
 use crate::commands::gene_heads::{
     Blocks, Folds, GeneRows, PairRecipe, RankedRecipe, ScreenChoices, ScreenHead, ScreenRecipe,
     changes_by_gene, normal_scores, pairs_by_gene, places, screens_by_gene,
@@ -83,6 +84,11 @@ enum Data {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let data = read(args)?;
     let table = args.genes.open()?;
+    match &data {
+        Data::Labelled(PerturbationData::Screens(_)) => method::ensure_ridge(args, "screens")?,
+        Data::Labelled(PerturbationData::Pairs(_)) => method::ensure_ridge(args, "pairs of genes")?,
+        Data::Labelled(PerturbationData::Ranked(_)) | Data::Matrix(_) => drop(method::recipe(args)?),
+    }
     let genes = match &data {
         Data::Labelled(PerturbationData::Ranked(data)) => &data.perturbed,
         Data::Labelled(PerturbationData::Screens(data)) => &data.genes,
@@ -141,7 +147,7 @@ impl Training<'_> {
     }
 
     fn ranked(&self, data: &RankedResponses) -> anyhow::Result<Made> {
-        let [ours, text] = [RankedRecipe::OURS, RankedRecipe::TEXT];
+        let (ours, text) = (method::recipe(self.args)?, RankedRecipe::TEXT);
         let rows = self.rows(ours.blocks);
         let validated = changes_by_gene(&rows, &data.scores, &ours, &self.folds)?;
         let learnt = data.scores.mapv(|score| score.powf(ours.power));
@@ -153,16 +159,13 @@ impl Training<'_> {
         let found = ranked_figures(data, &validated.predicted, &validated.mean);
         let metrics =
             found.intervals.iter().map(|(name, interval)| (format!("cv_{name}"), output::figure(*interval)));
-        self.write_head(ours.fit(&rows, &data.scores.view())?, ours.blocks, "head.onnx")?;
-        let text_head = text.fit(&self.rows(text.blocks), &data.scores.view())?;
+        let head = with_bar(|on_epoch| ours.fit(&rows, &data.scores.view(), on_epoch))?;
+        self.write_head(head, ours.blocks, "head.onnx")?;
+        let text_head = text.fit(&self.rows(text.blocks), &data.scores.view(), &mut |_| true)?;
         self.write_head(text_head, text.blocks, "text.onnx")?;
         Ok(Made {
             task: HeadTask::Perturbation,
-            method: format!(
-                "ridge regression through {} components of the responses, penalty {}, on GO terms (weight 1) and text \
-                 (weight {}); scores to the power {}",
-                ours.settings.max_rank, ours.settings.penalty, ours.blocks.text, ours.power
-            ),
+            method: format!("{}; scores to the power {}", ours.in_words("responses"), ours.power),
             unit: "score of being among the genes that the knock-down raises, to the power 1.5: 1 the strongest, 0 beyond the \
                    first 1,000",
             outputs,
@@ -236,10 +239,11 @@ impl Training<'_> {
             Ok((recipe, head.on_unscaled(&self.table.block_scale(recipe.blocks.weights()))))
         });
         let fitted: Vec<(ScreenRecipe, GeneHead)> = fitted.collect::<anyhow::Result<_>>()?;
-        let down: Vec<_> = fitted.iter().map(|(_, head)| head.down.view()).collect();
+        let down: Vec<_> = fitted.iter().filter_map(|(_, head)| Some(head.down.as_ref()?.view())).collect();
         let mean: Vec<_> = fitted.iter().map(|(_, head)| head.mean.view()).collect();
         let joined = GeneHead {
-            down: ndarray::concatenate(ndarray::Axis(1), &down)?,
+            down: Some(ndarray::concatenate(ndarray::Axis(1), &down)?),
+            mlp: None,
             up: None,
             mean: ndarray::concatenate(ndarray::Axis(0), &mean)?,
         };
