@@ -102,6 +102,9 @@ fn trained(folder: &Path, table: &str, data: &str, name: &str) -> String {
     trained_with(folder, table, data, name, &[])
 }
 
+/// Enough for the truth of these tests.
+const SHORT: [&str; 4] = ["--members", "1", "--epochs", "50"];
+
 /// The same with further options.
 fn trained_with(folder: &Path, table: &str, data: &str, name: &str, further: &[&str]) -> String {
     let head = folder.join(name).to_str().unwrap().to_owned();
@@ -175,7 +178,8 @@ fn changes_are_learnt_by_ridge_an_mlp_or_both_and_the_file_answers_as_it_was_mea
     let table = genes(folder.path());
     let data = write(folder.path(), "matrix.tsv", &matrix("control", ""));
     let predicted = |method: &str| {
-        let head = trained_with(folder.path(), &table, &data, method, &["--method", method]);
+        let head =
+            trained_with(folder.path(), &table, &data, method, &[&["--method", method], &SHORT[..]].concat());
         let card = std::fs::read_to_string(Path::new(&head).join("card.toml")).unwrap();
         assert!(metric(&card, "cv_pearson_delta") > 0.95, "{method}: {card}");
         let says = |word: &str| card.contains(word);
@@ -202,7 +206,7 @@ fn changes_are_learnt_by_ridge_an_mlp_or_both_and_the_file_answers_as_it_was_mea
         assert!((both.1 - (ridge.1 + mlp.1) / 2.0).abs() < 0.02, "{ridge:?} {mlp:?} {both:?}");
     }
     // A head is the same however often it is trained.
-    let again = trained(folder.path(), &table, &data, "again");
+    let again = trained_with(folder.path(), &table, &data, "again", &SHORT);
     let bytes = |name: &str| std::fs::read(folder.path().join(name).join("head.onnx")).unwrap();
     assert!(bytes("auto") == bytes(Path::new(&again).file_name().unwrap().to_str().unwrap()));
 
@@ -274,7 +278,7 @@ fn a_table_and_anndata_of_the_same_cells_give_the_same_head() {
     let text = write(folder.path(), "matrix.tsv", &matrix("control", ""));
     let heads = [text, h5ad(folder.path())].map(|data| {
         let name = Path::new(&data).extension().unwrap().to_str().unwrap();
-        let head = trained(folder.path(), &table, &data, name);
+        let head = trained_with(folder.path(), &table, &data, name, &SHORT);
         ["head.onnx", "details.json"].map(|name| std::fs::read(Path::new(&head).join(name)).unwrap())
     });
     assert!(heads[0] == heads[1]);
