@@ -130,6 +130,16 @@ impl<'w> GraphBuilder<'w> {
         self.initializer(name, dims.into(), Payload::DeferredF32(Box::new(load)))
     }
 
+    /// The same of a weight that is written in 16 bits.
+    pub fn deferred_f16(
+        &mut self,
+        name: &str,
+        dims: impl Into<Vec<usize>>,
+        load: impl FnOnce() -> Result<Vec<f32>, BoxError> + 'w,
+    ) -> Value {
+        self.initializer(name, dims.into(), Payload::DeferredF16(Box::new(load)))
+    }
+
     /// One float, `[]`. Equal constants share one weight.
     pub fn f32_scalar(&mut self, value: f32) -> Value {
         let key = Constant::Float32(value.to_bits());

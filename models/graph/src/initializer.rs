@@ -17,6 +17,8 @@ pub(crate) enum Payload<'w> {
     F16(Vec<f16>),
     I64(Vec<i64>),
     DeferredF32(Loader<'w>),
+    /// Loaded in 32 bits, written in 16.
+    DeferredF16(Loader<'w>),
 }
 
 /// A named weight of a graph.
@@ -30,7 +32,7 @@ impl Initializer<'_> {
     pub(crate) fn element(&self) -> ElementType {
         match self.payload {
             Payload::F32(_) | Payload::DeferredF32(_) => ElementType::Float32,
-            Payload::F16(_) => ElementType::Float16,
+            Payload::F16(_) | Payload::DeferredF16(_) => ElementType::Float16,
             Payload::I64(_) => ElementType::Int64,
         }
     }
@@ -51,7 +53,7 @@ impl Initializer<'_> {
             Payload::F32(values) => values.len(),
             Payload::F16(values) => values.len(),
             Payload::I64(values) => values.len(),
-            Payload::DeferredF32(_) => return Ok(()),
+            Payload::DeferredF32(_) | Payload::DeferredF16(_) => return Ok(()),
         };
         self.check_length(expected, found)
     }
@@ -65,10 +67,15 @@ impl Initializer<'_> {
 
     /// Loads a deferred weight and checks its length; others pass through.
     pub(crate) fn load(mut self) -> Result<Self, GraphError> {
-        if let Payload::DeferredF32(load) = self.payload {
-            let values = load().map_err(|source| GraphError::Load { name: self.name.clone(), source })?;
-            self.payload = Payload::F32(values);
-        }
+        let name = self.name.clone();
+        let loaded = |load: Loader<'_>| load().map_err(|source| GraphError::Load { name, source });
+        self.payload = match self.payload {
+            Payload::DeferredF32(load) => Payload::F32(loaded(load)?),
+            Payload::DeferredF16(load) => {
+                Payload::F16(loaded(load)?.into_iter().map(f16::from_f32).collect())
+            }
+            here => here,
+        };
         self.check()?;
         Ok(self)
     }
@@ -85,7 +92,7 @@ impl Initializer<'_> {
             Payload::I64(values) => {
                 write_chunks(out, values, |value, bytes| bytes.extend(value.to_le_bytes()))
             }
-            Payload::DeferredF32(_) => {
+            Payload::DeferredF32(_) | Payload::DeferredF16(_) => {
                 Err(std::io::Error::other("a deferred weight is loaded before it is written"))
             }
         }

@@ -69,6 +69,8 @@ pub enum Precision {
     /// Matrix products of numbers that are two words of bfloat16 each, three products for one: 16 bits of the 24 that numbers
     /// in 32 bits have.
     Bf16x3,
+    /// 16 bits in every block, with a longer mantissa and a shorter exponent than bfloat16's: GPUs have units for them.
+    Fp16,
     /// Products with weights in bytes, others in bfloat16.
     Int8,
 }
@@ -81,6 +83,7 @@ impl Precision {
         match device {
             Device::Cpu if has_bf16() => &[Self::Fp32, Self::Bf16x3, Self::Bf16, Self::Int8],
             Device::Openvino if has_bf16() => &[Self::Bf16, Self::Fp32],
+            Device::Cuda => &[Self::Fp32, Self::Fp16],
             _ => &[Self::Fp32],
         }
     }
@@ -90,6 +93,7 @@ impl Precision {
     pub fn least_cosine(self) -> f32 {
         match self {
             Self::Fp32 | Self::Bf16x3 => 0.99999,
+            Self::Fp16 => 0.9999,
             Self::Bf16 => 0.999,
             Self::Int8 => 0.998,
         }
@@ -102,6 +106,7 @@ impl fmt::Display for Precision {
             Self::Fp32 => "fp32",
             Self::Bf16 => "bf16",
             Self::Bf16x3 => "bf16x3",
+            Self::Fp16 => "fp16",
             Self::Int8 => "int8",
         })
     }
@@ -115,8 +120,9 @@ impl FromStr for Precision {
             "fp32" => Ok(Self::Fp32),
             "bf16" => Ok(Self::Bf16),
             "bf16x3" => Ok(Self::Bf16x3),
+            "fp16" => Ok(Self::Fp16),
             "int8" => Ok(Self::Int8),
-            other => Err(format!("unknown precision {other:?}: use fp32, bf16x3, bf16 or int8")),
+            other => Err(format!("unknown precision {other:?}: use fp32, bf16x3, bf16, fp16 or int8")),
         }
     }
 }
@@ -254,12 +260,14 @@ mod tests {
 
     #[test]
     fn choices_are_written_as_they_are_read() {
-        for written in ["auto", "cpu", "cpu:fp32", "cpu:bf16x3", "cpu:int8", "openvino:bf16", "cuda"] {
+        for written in
+            ["auto", "cpu", "cpu:fp32", "cpu:bf16x3", "cpu:int8", "openvino:bf16", "cuda", "cuda:fp16"]
+        {
             assert_eq!(written.parse::<DeviceChoice>().unwrap().to_string(), written);
         }
         let refused = |written: &str| written.parse::<DeviceChoice>().unwrap_err();
         assert!(refused("tpu").contains("use auto, cpu, openvino or cuda"));
-        assert!(refused("cpu:fp8").contains("use fp32, bf16x3, bf16 or int8"));
+        assert!(refused("cpu:fp8").contains("use fp32, bf16x3, bf16, fp16 or int8"));
         assert!(refused("auto:bf16").contains("name a device"));
     }
 
@@ -270,7 +278,9 @@ mod tests {
         assert_eq!(named("openvino:fp32").unwrap().precision, Precision::Fp32);
         assert_eq!(named("openvino").unwrap().precision, Precision::of(Device::Openvino)[0]);
         let refused = named("cuda:bf16").unwrap_err().to_string();
-        assert!(refused.contains("fp32 here, not in bf16"), "{refused}");
+        assert!(refused.contains("fp32 or fp16 here, not in bf16"), "{refused}");
+        assert_eq!(named("cuda").unwrap().precision, Precision::Fp32);
+        assert_eq!(named("cuda:fp16").unwrap().precision, Precision::Fp16);
         assert!(named("openvino:int8").unwrap_err().to_string().contains("not in int8"));
     }
 }

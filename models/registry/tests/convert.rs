@@ -144,6 +144,38 @@ fn the_standard_dialect_needs_no_other_operators() {
     }
 }
 
+/// Layers and norms in 16 bits, what is around them in 32.
+#[test]
+fn halves_are_the_same_graph_with_blocks_in_16_bits() {
+    for (family, layouts) in LAYOUTS {
+        let folder = tempfile::tempdir().unwrap();
+        let mut request = request(family, layouts[0], folder.path());
+        let single = read(&convert(&request).unwrap());
+        request.options.dialect = Dialect::Halves;
+        let halves = read(&convert(&request).unwrap());
+        let (single, halves) = (weights(&single), weights(&halves));
+        let (float, half) = (1, 10);
+        let mut n_halves = 0;
+        for (name, weight) in &halves {
+            let is_layer =
+                name.contains(".layer.") || name.contains("LayerNorm") || name.contains("layer_norm");
+            let expected = if is_layer { half } else { single[name].data_type() };
+            assert_eq!(weight.data_type(), expected, "{name}");
+            if weight.data_type() != half {
+                continue;
+            }
+            n_halves += 1;
+            let (values, _) = single[name].raw_data().as_chunks::<4>();
+            let (found, _) = weight.raw_data().as_chunks::<2>();
+            assert!(single[name].data_type() == float && values.len() == found.len(), "{name}");
+            for (value, found) in values.iter().zip(found) {
+                assert_eq!(half::f16::from_f32(f32::from_le_bytes(*value)), half::f16::from_le_bytes(*found));
+            }
+        }
+        assert!(n_halves > 16, "{family}: {n_halves}");
+    }
+}
+
 #[test]
 fn whole_blocks_are_one_operator_each() {
     for (family, layouts) in LAYOUTS {
@@ -226,7 +258,9 @@ fn the_content_key_changes_with_everything_that_changes_the_bytes() {
     let layers = GraphOptions { statistics_layers: vec![1], ..options };
     let dialect = GraphOptions { dialect: Dialect::Standard, ..options.clone() };
     let blocks = GraphOptions { dialect: Dialect::Blocks, ..options.clone() };
+    let halves = GraphOptions { dialect: Dialect::Halves, ..options.clone() };
     let others = [
+        content_key(&["aa", "bb"], b"{}", &halves),
         content_key(&["aa", "bb"], b"{}", &blocks),
         content_key(&["aa"], b"{}", &options),
         content_key(&["aa", "bb"], b"{ }", &options),

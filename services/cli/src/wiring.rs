@@ -175,6 +175,7 @@ fn open_encoder_on(
     let dialect = match (plan.device, plan.precision) {
         // It knows standard operators alone.
         (Device::Openvino, _) => Dialect::Standard,
+        (Device::Cuda, Precision::Fp16) => Dialect::Halves,
         (Device::Cpu, Precision::Bf16x3 | Precision::Bf16 | Precision::Int8) => Dialect::Blocks,
         _ => Dialect::OnnxRuntime,
     };

@@ -54,6 +54,8 @@ fn embed<'w>(
     let positions = g.node("Slice", [&positions, &start, &end, &axis]).output();
     let rows = g.gather(&words, &graph.token_ids);
     let sum = g.add(&rows, &positions);
+    let sum = graph.narrowed(&sum);
+    let g = &mut graph.builder;
     let norm = weights.layer_norm(g, "embeddings.LayerNorm", shape.dim, shape.norm_epsilon)?;
     Ok(g.layer_norm(&sum, &norm))
 }

@@ -74,7 +74,9 @@ impl<'w> EncoderGraph<'w> {
         let (column, row) = (g.unsqueeze(&lengths, &[1]), g.unsqueeze(&positions, &[0]));
         let is_token = g.node("Less", [&row, &column]).output();
         let padding = match options.dialect {
-            Dialect::OnnxRuntime => padding_branches(&mut g, &lengths, &n_tokens, &is_token),
+            Dialect::OnnxRuntime | Dialect::Halves => {
+                padding_branches(&mut g, &lengths, &n_tokens, &is_token)
+            }
             Dialect::Standard => padding_scores(&mut g, &is_token),
             Dialect::Blocks => Padding::Inside,
         };
@@ -100,6 +102,27 @@ impl<'w> EncoderGraph<'w> {
     /// Whether the tables of rotary positions are computed as the model runs.
     pub(super) fn has_any_positions(&self) -> bool {
         self.dialect != Dialect::Standard
+    }
+
+    /// What blocks compute with.
+    fn element(&self) -> ElementType {
+        if self.dialect == Dialect::Halves { ElementType::Float16 } else { ElementType::Float32 }
+    }
+
+    /// A value in 32 bits as blocks take it.
+    pub(super) fn narrowed(&mut self, x: &Value) -> Value {
+        match self.element() {
+            ElementType::Float32 => x.clone(),
+            element => self.builder.cast(x, element),
+        }
+    }
+
+    /// A block's value in 32 bits.
+    fn widened(&mut self, x: &Value) -> Value {
+        match self.element() {
+            ElementType::Float32 => x.clone(),
+            _ => self.builder.cast(x, ElementType::Float32),
+        }
     }
 
     /// Whether blocks are one operator each.
@@ -130,13 +153,19 @@ impl<'w> EncoderGraph<'w> {
 
     /// Attention over heads; `query` is already scaled. All `[batch, tokens, dim]`.
     pub(super) fn attention(&mut self, query: &Value, key: &Value, value: &Value) -> Value {
+        let element = self.element();
         let g = &mut self.builder;
         let n_heads = self.shape.n_heads as i64;
         match &self.padding {
             Padding::Branches { no_padding, key_mask } => {
                 let absent = Value::absent();
-                let whole = attention_branch(g, "whole", n_heads, &[query, key, value]);
-                let padded = attention_branch(g, "padded", n_heads, &[query, key, value, &absent, key_mask]);
+                let whole = attention_branch(g, ("whole", element), n_heads, &[query, key, value]);
+                let padded = attention_branch(
+                    g,
+                    ("padded", element),
+                    n_heads,
+                    &[query, key, value, &absent, key_mask],
+                );
                 let choice = g.node("If", [no_padding]);
                 choice.attribute("then_branch", whole).attribute("else_branch", padded).output()
             }
@@ -162,6 +191,10 @@ impl<'w> EncoderGraph<'w> {
     /// `skip + x * weight + bias`.
     pub(super) fn residual(&mut self, x: &Value, layer: &Linear, skip: &Value) -> Value {
         let update = self.builder.linear(x, layer);
+        if self.dialect == Dialect::Halves {
+            // On GPUs the fused operator is the faster one.
+            return self.builder.add(&update, skip);
+        }
         // `Sum`, not `Add`: ONNX Runtime would fuse an `Add` into SkipLayerNormalization, whose CPU kernel is
         // several times slower than the two nodes that it replaces.
         self.builder.node("Sum", [&update, skip]).output()
@@ -175,7 +208,7 @@ impl<'w> EncoderGraph<'w> {
             Activation::GeluTanh => Some("FastGelu"),
             Activation::Relu => None,
         };
-        if let (Some(op), Dialect::OnnxRuntime) = (fused, self.dialect) {
+        if let (Some(op), Dialect::OnnxRuntime | Dialect::Halves) = (fused, self.dialect) {
             let product = g.matmul(x, &layer.weight);
             return g.node(op, [&product, &layer.bias]).domain(MICROSOFT).output();
         }
@@ -192,10 +225,11 @@ impl<'w> EncoderGraph<'w> {
         let Some(&wanted) = self.statistics_layers.iter().find(|&&wanted| wanted as usize == layer) else {
             return;
         };
+        self.builder.set_scope(format!("statistics.{layer}"));
+        let hidden = self.widened(hidden);
         let g = &mut self.builder;
-        g.set_scope(format!("statistics.{layer}"));
-        let mean = g.matmul(&self.shares, hidden);
-        let centered = g.sub(hidden, &mean);
+        let mean = g.matmul(&self.shares, &hidden);
+        let centered = g.sub(&hidden, &mean);
         let squared = g.mul(&centered, &centered);
         let variance = g.matmul(&self.shares, &squared);
         let (mean, variance) = (g.squeeze(&mean, &[1]), g.squeeze(&variance, &[1]));
@@ -204,13 +238,14 @@ impl<'w> EncoderGraph<'w> {
 
     /// Adds the outputs; `hidden` is the last layer.
     pub(super) fn finish(mut self, hidden: &Value) -> GraphBuilder<'w> {
+        self.builder.set_scope("output");
+        let hidden = self.widened(hidden);
         let g = &mut self.builder;
         let dim = self.shape.dim;
-        g.set_scope("output");
-        let mean = g.matmul(&self.shares, hidden);
+        let mean = g.matmul(&self.shares, &hidden);
         let mean = g.squeeze(&mean, &[1]);
         g.output("mean", &mean, ElementType::Float32, ["batch".into(), dim.into()]);
-        g.output("hidden", hidden, ElementType::Float32, ["batch".into(), "tokens".into(), dim.into()]);
+        g.output("hidden", &hidden, ElementType::Float32, ["batch".into(), "tokens".into(), dim.into()]);
         if !self.statistics_layers.is_empty() {
             let width = self.statistics_layers.len() * dim;
             let order = |layer: u32| self.statistics_layers.iter().position(|&wanted| wanted == layer);
@@ -243,8 +278,13 @@ fn padding_scores(g: &mut GraphBuilder<'_>, is_token: &Value) -> Padding {
     Padding::Scores(g.node("Where", [&is_token, &shown, &masked]).output())
 }
 
-fn attention_branch(g: &mut GraphBuilder<'_>, name: &str, n_heads: i64, inputs: &[&Value]) -> Branch {
-    g.branch(name, ElementType::Float32, |g| {
+fn attention_branch(
+    g: &mut GraphBuilder<'_>,
+    (name, element): (&str, ElementType),
+    n_heads: i64,
+    inputs: &[&Value],
+) -> Branch {
+    g.branch(name, element, |g| {
         g.node("MultiHeadAttention", inputs.iter().copied())
             .domain(MICROSOFT)
             .attribute("num_heads", n_heads)

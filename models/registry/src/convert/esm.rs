@@ -65,6 +65,7 @@ fn embed<'w>(
         let table = weights.table(&mut graph.builder, name, [shape.vocab_size, shape.dim], |_| Ok(()))?;
         graph.builder.gather(&table, &graph.token_ids)
     };
+    embedded = graph.narrowed(&embedded);
     if config.norm_before {
         let norm =
             weights.layer_norm(&mut graph.builder, "embeddings.layer_norm", shape.dim, shape.norm_epsilon)?;
@@ -177,7 +178,8 @@ impl Rotation {
         let positions = g.unsqueeze(&positions, &[1]);
         let angles = g.mul(&positions, &frequencies);
         let (cos, sin) = (g.node("Cos", [&angles]).output(), g.node("Sin", [&angles]).output());
-        Self::Fused { first: g.i64_list(&[0]), cos, sin }
+        let first = g.i64_list(&[0]);
+        Self::Fused { first, cos: graph.narrowed(&cos), sin: graph.narrowed(&sin) }
     }
 
     /// Tables stored with the model. A runtime that computes in bfloat16 would round positions past 256, and

@@ -37,6 +37,8 @@ pub enum Dialect {
     OnnxRuntime,
     /// Standard ones only, without branches: for runtimes that know no others (OpenVINO), also in bfloat16.
     Standard,
+    /// Those of ONNX Runtime with numbers of 16 bits in every block, for GPUs; tables, angles, pooling and outputs in 32.
+    Halves,
     /// Whole transformer blocks as one operator of Protext's own, which computes in bfloat16 (`protext-kernels`).
     Blocks,
 }
@@ -48,6 +50,7 @@ impl Dialect {
         match self {
             Self::OnnxRuntime => "onnxruntime",
             Self::Standard => "standard",
+            Self::Halves => "halves",
             Self::Blocks => "blocks",
         }
     }
@@ -104,11 +107,11 @@ pub fn convert(request: &ConvertRequest) -> Result<Converted, ConvertError> {
     let shape = *config.shape();
     check_statistics_layers(&request.options.statistics_layers, shape.n_layers)?;
     let checkpoint = Checkpoint::open(&request.checkpoint)?;
+    let in_halves = request.options.dialect == Dialect::Halves;
+    let weights = |prefix| Weights::new(&checkpoint, prefix).in_halves(in_halves);
     let mut graph = match &config {
-        ModelConfig::Esm(config) => esm::build(config, Weights::new(&checkpoint, "esm."), &request.options)?,
-        ModelConfig::Bert(config) => {
-            bert::build(config, Weights::new(&checkpoint, "bert."), &request.options)?
-        }
+        ModelConfig::Esm(config) => esm::build(config, weights("esm."), &request.options)?,
+        ModelConfig::Bert(config) => bert::build(config, weights("bert."), &request.options)?,
     };
     graph.metadata("protext.converter", CONVERTER_VERSION.to_string());
     graph.metadata("protext.family", config.family());
@@ -116,7 +119,7 @@ pub fn convert(request: &ConvertRequest) -> Result<Converted, ConvertError> {
     graph.metadata("protext.statistics_layers", listed(&request.options.statistics_layers));
     let written = graph.finish()?.write(&request.output, &request.layout)?;
     let max_tokens = match (&config, request.options.dialect) {
-        (ModelConfig::Esm(_), Dialect::OnnxRuntime | Dialect::Blocks) => None,
+        (ModelConfig::Esm(_), Dialect::OnnxRuntime | Dialect::Halves | Dialect::Blocks) => None,
         (ModelConfig::Esm(_), Dialect::Standard) => Some(esm::STORED_POSITIONS),
         (ModelConfig::Bert(config), _) => Some(config.max_tokens),
     };

@@ -14,18 +14,39 @@ pub(super) struct Weights<'w> {
     checkpoint: &'w Checkpoint,
     /// What a model with a task head puts before the encoder's names, such as `esm.`; empty for a bare encoder.
     prefix: &'static str,
+    /// Whether layers and norms are in 16 bits; tables are not.
+    in_halves: bool,
 }
 
 impl<'w> Weights<'w> {
     /// Takes `prefix` to be used if the embedding table is found under it.
     pub(super) fn new(checkpoint: &'w Checkpoint, prefix: &'static str) -> Self {
         let has_prefix = checkpoint.find(&format!("{prefix}embeddings.word_embeddings.weight")).is_some();
-        Self { checkpoint, prefix: if has_prefix { prefix } else { "" } }
+        Self { checkpoint, prefix: if has_prefix { prefix } else { "" }, in_halves: false }
     }
 
     /// Tensors under the names that they have in the file.
     pub(super) fn unprefixed(checkpoint: &'w Checkpoint) -> Self {
-        Self { checkpoint, prefix: "" }
+        Self { checkpoint, prefix: "", in_halves: false }
+    }
+
+    /// The same, with layers and norms in 16 bits where they are wanted so.
+    pub(super) fn in_halves(self, in_halves: bool) -> Self {
+        Self { in_halves, ..self }
+    }
+
+    fn deferred(
+        &self,
+        graph: &mut GraphBuilder<'w>,
+        name: &str,
+        dims: impl Into<Vec<usize>>,
+        load: impl FnOnce() -> Result<Vec<f32>, BoxError> + 'w,
+    ) -> Value {
+        if self.in_halves {
+            graph.deferred_f16(name, dims, load)
+        } else {
+            graph.deferred_f32(name, dims, load)
+        }
     }
 
     pub(super) fn find(&self, name: &str) -> Option<&'w StoredTensor> {
@@ -60,10 +81,10 @@ impl<'w> Weights<'w> {
         let (weight_name, bias_name) = (format!("{name}.weight"), format!("{name}.bias"));
         let weight = self.tensor(&weight_name, &[outputs, inputs])?;
         let bias = self.tensor(&bias_name, &[outputs])?;
-        let weight = graph.deferred_f32(&weight_name, [inputs, outputs], move || {
+        let weight = self.deferred(graph, &weight_name, [inputs, outputs], move || {
             Ok(scaled(transposed(&weight.load()?, outputs, inputs), scale))
         });
-        let bias = graph.deferred_f32(&bias_name, [outputs], move || Ok(scaled(bias.load()?, scale)));
+        let bias = self.deferred(graph, &bias_name, [outputs], move || Ok(scaled(bias.load()?, scale)));
         Ok(Linear { weight, bias })
     }
 
@@ -80,7 +101,7 @@ impl<'w> Weights<'w> {
             let old_name = format!("{name}.{old}");
             let is_old = self.find(&modern_name).is_none() && self.find(&old_name).is_some();
             let tensor = self.tensor(if is_old { &old_name } else { &modern_name }, &[dim])?;
-            Ok::<Value, ConvertError>(graph.deferred_f32(&modern_name, [dim], move || Ok(tensor.load()?)))
+            Ok::<Value, ConvertError>(self.deferred(graph, &modern_name, [dim], move || Ok(tensor.load()?)))
         };
         Ok(LayerNorm { weight: vector("weight", "gamma")?, bias: vector("bias", "beta")?, epsilon })
     }
