@@ -202,12 +202,14 @@ pub struct SessionPlan {
     pub device: Device,
     /// Numbers.
     pub precision: Precision,
+    /// GPUs that workers are spread over, one after the other; 1 elsewhere.
+    pub n_gpus: usize,
 }
 
 impl Default for SessionPlan {
     /// The CPU in 32 bits, one thread a session: several sessions side by side beat one wide session on CPUs.
     fn default() -> Self {
-        Self { threads_per_session: 1, device: Device::Cpu, precision: Precision::Fp32 }
+        Self { threads_per_session: 1, device: Device::Cpu, precision: Precision::Fp32, n_gpus: 1 }
     }
 }
 
@@ -228,8 +230,13 @@ impl SessionPlan {
         Ok(Self { device, precision, ..Self::default() })
     }
 
-    /// What a session is told to run on; nothing for the CPU provider, which is always there.
-    pub(crate) fn providers(&self) -> Vec<ExecutionProviderDispatch> {
+    /// The GPU of a worker, as CUDA counts those that it may see.
+    fn gpu_of(&self, number: usize) -> i32 {
+        i32::try_from(number % self.n_gpus.max(1)).unwrap_or(0)
+    }
+
+    /// What the session of the worker `number` is told to run on; nothing for the CPU provider, which is always there.
+    pub(crate) fn providers(&self, number: usize) -> Vec<ExecutionProviderDispatch> {
         let threads = self.threads_per_session;
         match self.device {
             Device::Auto | Device::Cpu => Vec::new(),
@@ -245,6 +252,7 @@ impl SessionPlan {
             // Memory grows by what a batch needs, not by doubling; rounding as on the CPU.
             Device::Cuda => vec![
                 ort::ep::CUDA::default()
+                    .with_device_id(self.gpu_of(number))
                     .with_arena_extend_strategy(ort::ep::ArenaExtendStrategy::SameAsRequested)
                     .with_tf32(false)
                     .build()
@@ -280,6 +288,9 @@ mod tests {
         let refused = named("cuda:bf16").unwrap_err().to_string();
         assert!(refused.contains("fp32 or fp16 here, not in bf16"), "{refused}");
         assert_eq!(named("cuda").unwrap().precision, Precision::Fp32);
+        let several = SessionPlan { n_gpus: 3, ..named("cuda").unwrap() };
+        assert_eq!([0, 1, 2, 3, 4].map(|worker| several.gpu_of(worker)), [0, 1, 2, 0, 1]);
+        assert_eq!([0, 1].map(|worker| named("cuda").unwrap().gpu_of(worker)), [0, 0]);
         assert_eq!(named("cuda:fp16").unwrap().precision, Precision::Fp16);
         assert!(named("openvino:int8").unwrap_err().to_string().contains("not in int8"));
     }

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use protext_core::window::cut;
@@ -93,6 +94,8 @@ pub struct OnnxEncoder {
     runtime: OnnxRuntime,
     /// Blocks in bfloat16 or bytes, where the plan is so on the CPU provider; their weights are packed once for all workers.
     blocks: Option<Arc<PackedBlocks>>,
+    /// Workers that were opened so far: on several GPUs the next goes to the next.
+    n_opened: AtomicUsize,
     /// Elsewhere on the CPU, for as long as a worker uses them.
     weights: Mutex<Weak<SharedWeights>>,
     tokens: Tokens,
@@ -118,7 +121,7 @@ impl OnnxEncoder {
         };
         let blocks = blocks_of(&plan)?;
         let shared = Shared { blocks: blocks.clone(), weights: None };
-        let session = open_planned(runtime, &spec.onnx, &plan, &shared)?;
+        let session = open_planned(runtime, &spec.onnx, (&plan, 0), &shared)?;
         check_interface(&session, &spec)?;
         let pooled_space = pooled_space(&spec);
         let statistics_space = statistics_space(&spec, &pooled_space);
@@ -141,6 +144,7 @@ impl OnnxEncoder {
             plan,
             runtime,
             blocks,
+            n_opened: AtomicUsize::new(0),
             weights: Mutex::default(),
             tokens,
             pooled_space,
@@ -154,6 +158,7 @@ impl OnnxEncoder {
         if plan != SessionPlan::default() {
             let proof = golden::prove(&encoder)?;
             encoder.running.proof = Some(proof);
+            encoder.n_opened = AtomicUsize::new(0);
         }
         Ok(encoder)
     }
@@ -170,7 +175,8 @@ impl OnnxEncoder {
     pub(crate) fn worker_on(&self, onnx: &Path, plan: &SessionPlan) -> Result<SessionWorker, ModelError> {
         let shared =
             if *plan == self.plan && onnx == self.spec.onnx { self.shared()? } else { Shared::default() };
-        let session = open_planned(&self.runtime, onnx, plan, &shared)?;
+        let number = self.n_opened.fetch_add(1, Ordering::Relaxed);
+        let session = open_planned(&self.runtime, onnx, (plan, number), &shared)?;
         let pad_token = match &self.spec.tokenization {
             Tokenization::Esm => 1,
             Tokenization::TokenizerFile { pad_token, .. } => *pad_token,

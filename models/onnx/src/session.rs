@@ -26,7 +26,7 @@ pub(crate) fn open_session(
     n_threads: usize,
 ) -> Result<Session, ModelError> {
     let plan = SessionPlan { threads_per_session: n_threads, ..SessionPlan::default() };
-    open_planned(runtime, path, &plan, &Shared::default())
+    open_planned(runtime, path, (&plan, 0), &Shared::default())
 }
 
 /// What sessions of one graph have in common.
@@ -38,12 +38,12 @@ pub(crate) struct Shared {
     pub(crate) weights: Option<Arc<SharedWeights>>,
 }
 
-/// Opens an `.onnx` file on the plan's device, which is used or refused: nodes that a provider does not take are the only ones
+/// Opens an `.onnx` file for the worker `number` on the plan's device, which is used or refused: nodes that a provider does not take are the only ones
 /// that may run on the CPU. The session must not outlive what it shares.
 pub(crate) fn open_planned(
     runtime: &OnnxRuntime,
     path: &Path,
-    plan: &SessionPlan,
+    (plan, number): (&SessionPlan, usize),
     shared: &Shared,
 ) -> Result<Session, ModelError> {
     let open = || -> ort::Result<Session> {
@@ -55,7 +55,7 @@ pub(crate) fn open_planned(
             builder = weights.give(builder)?;
         }
         builder
-            .with_execution_providers(plan.providers())?
+            .with_execution_providers(plan.providers(number))?
             .with_config_entry(REMEMBER, "1")?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(plan.threads_per_session)?
@@ -163,11 +163,37 @@ impl EncoderWorker for SessionWorker {
         if pieces.is_empty() {
             return Ok(Vec::new());
         }
-        self.run_batch(pieces, want_hidden).map_err(|source| EncodeError::Runtime {
+        let run = &mut |part: &[&Piece]| self.run_batch(part, want_hidden);
+        halving(pieces, run).map_err(|source| EncodeError::Runtime {
             encoder: self.encoder.clone(),
             source: Box::new(source),
         })
     }
+}
+
+/// Runs pieces at once, or each half of them by itself where the device's memory does not hold them all.
+fn halving<E: std::fmt::Display>(
+    pieces: &[&Piece],
+    run: &mut dyn FnMut(&[&Piece]) -> Result<Vec<PieceOutput>, E>,
+) -> Result<Vec<PieceOutput>, E> {
+    match run(pieces) {
+        Err(error) if pieces.len() > 1 && is_out_of_memory(&error) => {
+            tracing::warn!(n_pieces = pieces.len(), %error, "a batch does not fit into memory; its halves are tried");
+            let (one, other) = pieces.split_at(pieces.len() / 2);
+            let mut outputs = halving(one, run)?;
+            outputs.extend(halving(other, run)?);
+            Ok(outputs)
+        }
+        outcome => outcome,
+    }
+}
+
+/// What ONNX Runtime's arenas and CUDA's libraries say when memory is short; they have no code for it.
+fn is_out_of_memory(error: &impl std::fmt::Display) -> bool {
+    const SAYINGS: [&str; 4] =
+        ["Failed to allocate memory", "is smaller than requested bytes", "out of memory", "ALLOC_FAILED"];
+    let said = error.to_string();
+    SAYINGS.iter().any(|saying| said.contains(saying))
 }
 
 /// Pieces side by side, padded to the longest: `[batch, tokens]` row-major.
@@ -196,5 +222,46 @@ impl PaddedBatch {
             lengths: pieces.iter().map(|piece| piece.n_tokens() as i64).collect(),
             weights,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(start: usize) -> Piece {
+        Piece { start, token_ids: vec![0, 5, 2], weights: vec![0.0, 1.0, 0.0], text: None }
+    }
+
+    fn output(piece: &Piece) -> PieceOutput {
+        let mean = vec![piece.start as f32];
+        PieceOutput { mean, layer_means: Vec::new(), layer_variances: Vec::new(), hidden: None }
+    }
+
+    /// The sizes that were tried, and what came of seven pieces where `most` fit.
+    fn tried(most: usize, said: &str) -> (Vec<usize>, Result<Vec<PieceOutput>, String>) {
+        let pieces: Vec<Piece> = (0..7).map(piece).collect();
+        let mut sizes = Vec::new();
+        let outcome = halving(&pieces.iter().collect::<Vec<_>>(), &mut |part| {
+            sizes.push(part.len());
+            if part.len() > most {
+                return Err(said.to_owned());
+            }
+            Ok(part.iter().map(|piece| output(piece)).collect())
+        });
+        (sizes, outcome)
+    }
+
+    #[test]
+    fn a_batch_that_memory_does_not_hold_goes_on_in_halves() {
+        let said = "Failed to allocate memory for requested buffer of size 123";
+        let (sizes, outcome) = tried(2, said);
+        assert_eq!(sizes, [7, 3, 1, 2, 4, 2, 2]);
+        let order: Vec<f32> = outcome.unwrap().iter().map(|output| output.mean[0]).collect();
+        assert_eq!(order, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        // What does not fit by itself is an error, and so is anything else at once.
+        let (sizes, outcome) = tried(0, said);
+        assert_eq!((sizes, outcome.unwrap_err() == said), (vec![7, 3, 1], true));
+        assert_eq!(tried(2, "the device is gone").0, [7]);
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct ModelArgs {
     /// Encoder (see `protext models list`).
     #[arg(long, value_name = "ID", env = "PROTEXT_ENCODER", default_value = DEFAULT_PROTEIN_ENCODER)]
     pub(crate) encoder: String,
-    /// Device: auto, cpu, openvino or cuda, with its numbers if they matter: cpu:fp32, cpu:bf16x3, cpu:bf16, cpu:int8. A device that is named is
+    /// Device: auto, cpu, openvino or cuda, with its numbers if they matter: cpu:fp32, cpu:bf16x3, cpu:bf16, cpu:int8, cuda:fp16. A device that is named is
     /// used, or nothing starts.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceChoice,
@@ -171,7 +171,10 @@ fn open_encoder_on(
     choice: DeviceChoice,
 ) -> anyhow::Result<OnnxEncoder> {
     let mut spec = encoder_spec(model)?;
-    let plan = SessionPlan::on(choice)?;
+    let mut plan = SessionPlan::on(choice)?;
+    if plan.device == Device::Cuda {
+        plan.n_gpus = runtime::cuda::n_devices().unwrap_or(1);
+    }
     let dialect = match (plan.device, plan.precision) {
         // It knows standard operators alone.
         (Device::Openvino, _) => Dialect::Standard,
@@ -235,6 +238,12 @@ pub(crate) fn start_embedder_on(
             projections.push(Arc::new(open_tower(runtime, &towers, encoder.modality())?));
         }
     }
+    let is_on_gpus = encoder.running().is_some_and(|running| running.device == Device::Cuda.to_string());
+    let settings = if is_on_gpus { settings.on_gpus() } else { settings };
+    let n_workers = match n_workers {
+        0 if is_on_gpus => runtime::cuda::n_devices().unwrap_or(1),
+        asked => asked,
+    };
     Ok(Embedder::start(encoder, projections, with_workers(settings, n_workers))?)
 }
 
@@ -335,7 +344,7 @@ pub(crate) fn open_tower(
     Ok(OnnxProjection::open(runtime, spec)?)
 }
 
-/// `n_workers` 0 takes one a core.
+/// `n_workers` 0 takes one a core; on GPUs one a GPU, settled before.
 fn with_workers(settings: BatcherSettings, n_workers: usize) -> BatcherSettings {
     let n_workers = if n_workers == 0 { BatcherSettings::default().n_workers } else { n_workers };
     BatcherSettings { n_workers, ..settings }

@@ -50,6 +50,14 @@ impl Default for BatcherSettings {
     }
 }
 
+impl BatcherSettings {
+    /// Batches that keep a GPU busy: of up to 32,768 padded tokens, with room for eight of them each on four GPUs to wait.
+    #[must_use]
+    pub fn on_gpus(self) -> Self {
+        Self { max_batch_tokens: 1 << 15, max_queued_tokens: 1 << 20, ..self }
+    }
+}
+
 /// The outputs of a record's pieces, in order, or why there are none.
 pub type Outcome = Result<Vec<PieceOutput>, Arc<EncodeError>>;
 
@@ -438,8 +446,10 @@ fn next_batch(shared: &Shared, has_session: bool) -> Next {
 }
 
 impl Queue {
-    /// How many waiting pieces are looked at when a batch is filled.
+    /// How many waiting pieces are looked at when a batch is filled, at least.
     const LOOK_AHEAD: usize = 64;
+    /// And for each so many tokens that it may have, one: a wide batch needs many pieces to find those alike in length.
+    const TOKENS_PER_LOOK: usize = 8;
 
     /// The oldest task whose caller is still there.
     fn take_oldest(&mut self) -> Option<Task> {
@@ -496,7 +506,8 @@ impl Queue {
         let (mut longest, want_hidden) = (first.piece.n_tokens(), first.want_hidden);
         let mut batch = vec![first];
         let mut index = 0;
-        while index < self.tasks.len().min(Self::LOOK_AHEAD) {
+        let look_ahead = Self::LOOK_AHEAD.max(max_batch_tokens / Self::TOKENS_PER_LOOK);
+        while index < self.tasks.len().min(look_ahead) {
             let task = &self.tasks[index];
             let n_tokens = task.piece.n_tokens();
             let padded = longest.max(n_tokens) * (batch.len() + 1);

@@ -20,6 +20,8 @@ use crate::input::{InputRecord, RecordError};
 const MAX_RECORDS_IN_FLIGHT: usize = 256;
 /// Residues (or characters of text) in flight at most; bounds the memory of per-residue rows.
 const MAX_RESIDUES_IN_FLIGHT: usize = 1 << 16;
+/// Residues of a shorter record, by which more residues in flight are more records.
+const RESIDUES_OF_A_RECORD: usize = 256;
 /// Records projected together.
 const PROJECT_TOGETHER: usize = 16;
 
@@ -170,10 +172,15 @@ pub fn embed_records<E: From<EngineError>>(
 
 /// Records and residues (or characters): enough to fill a batch of every worker.
 fn most_in_flight(embedder: &Embedder) -> (usize, usize) {
+    let settings = embedder.batcher().settings();
+    let n_workers = settings.n_workers.max(1);
     match embedder.encoder().packing() {
-        Packing::Padded => (MAX_RECORDS_IN_FLIGHT, MAX_RESIDUES_IN_FLIGHT),
+        // One batch that runs and one that waits; those of CPUs are far smaller than what is in flight anyway.
+        Packing::Padded => {
+            let n_residues = MAX_RESIDUES_IN_FLIGHT.max(2 * n_workers * settings.max_batch_tokens);
+            (MAX_RECORDS_IN_FLIGHT.max(n_residues / RESIDUES_OF_A_RECORD), n_residues)
+        }
         Packing::Listed { max_pieces, max_tokens } => {
-            let n_workers = embedder.batcher().settings().n_workers.max(1);
             // Text has at least a character a token.
             (
                 MAX_RECORDS_IN_FLIGHT.max(n_workers * max_pieces),

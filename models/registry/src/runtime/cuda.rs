@@ -37,6 +37,26 @@ pub fn load_libraries() -> Result<(), Vec<String>> {
     if missing.is_empty() { Ok(()) } else { Err(missing) }
 }
 
+/// GPUs that CUDA lets this process see (`CUDA_VISIBLE_DEVICES` counts); `None` where the driver does not say.
+#[must_use]
+pub fn n_devices() -> Option<usize> {
+    type Init = unsafe extern "C" fn(u32) -> i32;
+    type Count = unsafe extern "C" fn(*mut i32) -> i32;
+    let mut n = 0;
+    // SAFETY: both have had these signatures since CUDA 2, and `n` outlives the call.
+    let is_known = unsafe {
+        let driver = Library::open(Some("libcuda.so.1"), RTLD_NOW | RTLD_GLOBAL).ok()?;
+        let known = {
+            let init = driver.get::<Init>(b"cuInit\0").ok()?;
+            let count = driver.get::<Count>(b"cuDeviceGetCount\0").ok()?;
+            init(0) == 0 && count(&raw mut n) == 0
+        };
+        std::mem::forget(driver);
+        known
+    };
+    usize::try_from(n).ok().filter(|n| is_known && *n > 0)
+}
+
 /// From the loader's own places, else from the first folder that has it.
 fn load(name: &str, folders: &[PathBuf]) -> Result<(), String> {
     let by_name = open(name.as_ref());
