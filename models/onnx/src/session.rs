@@ -172,10 +172,11 @@ impl EncoderWorker for SessionWorker {
 }
 
 /// Runs pieces at once, or each half of them by itself where the device's memory does not hold them all.
-fn halving<E: std::fmt::Display>(
-    pieces: &[&Piece],
-    run: &mut dyn FnMut(&[&Piece]) -> Result<Vec<PieceOutput>, E>,
-) -> Result<Vec<PieceOutput>, E> {
+fn halving<E, R>(pieces: &[&Piece], run: &mut R) -> Result<Vec<PieceOutput>, E>
+where
+    E: std::fmt::Display,
+    R: FnMut(&[&Piece]) -> Result<Vec<PieceOutput>, E>,
+{
     match run(pieces) {
         Err(error) if pieces.len() > 1 && is_out_of_memory(&error) => {
             tracing::warn!(n_pieces = pieces.len(), %error, "a batch does not fit into memory; its halves are tried");
