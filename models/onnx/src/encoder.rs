@@ -158,7 +158,6 @@ impl OnnxEncoder {
         if plan != SessionPlan::default() {
             let proof = golden::prove(&encoder)?;
             encoder.running.proof = Some(proof);
-            encoder.n_opened = AtomicUsize::new(0);
         }
         Ok(encoder)
     }

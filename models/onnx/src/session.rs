@@ -38,8 +38,8 @@ pub(crate) struct Shared {
     pub(crate) weights: Option<Arc<SharedWeights>>,
 }
 
-/// Opens an `.onnx` file for the worker `number` on the plan's device, which is used or refused: nodes that a provider does not take are the only ones
-/// that may run on the CPU. The session must not outlive what it shares.
+/// Opens an `.onnx` file for the worker `number` on the plan's device, which is used or refused: nodes that a provider does not
+/// take are the only ones that may run on the CPU. The session must not outlive what it shares.
 pub(crate) fn open_planned(
     runtime: &OnnxRuntime,
     path: &Path,

@@ -173,7 +173,7 @@ fn open_encoder_on(
     let mut spec = encoder_spec(model)?;
     let mut plan = SessionPlan::on(choice)?;
     if plan.device == Device::Cuda {
-        plan.n_gpus = runtime::cuda::n_devices().unwrap_or(1);
+        plan.n_gpus = runtime::cuda::n_devices();
     }
     let dialect = match (plan.device, plan.precision) {
         // It knows standard operators alone.
@@ -239,11 +239,7 @@ pub(crate) fn start_embedder_on(
         }
     }
     let is_on_gpus = encoder.running().is_some_and(|running| running.device == Device::Cuda.to_string());
-    let settings = if is_on_gpus { settings.on_gpus() } else { settings };
-    let n_workers = match n_workers {
-        0 if is_on_gpus => runtime::cuda::n_devices().unwrap_or(1),
-        asked => asked,
-    };
+    let settings = if is_on_gpus { settings.on_gpus(runtime::cuda::n_devices()) } else { settings };
     Ok(Embedder::start(encoder, projections, with_workers(settings, n_workers))?)
 }
 
@@ -344,9 +340,9 @@ pub(crate) fn open_tower(
     Ok(OnnxProjection::open(runtime, spec)?)
 }
 
-/// `n_workers` 0 takes one a core; on GPUs one a GPU, settled before.
+/// `n_workers` 0 takes those of the settings: one a core, or one a GPU.
 fn with_workers(settings: BatcherSettings, n_workers: usize) -> BatcherSettings {
-    let n_workers = if n_workers == 0 { BatcherSettings::default().n_workers } else { n_workers };
+    let n_workers = if n_workers == 0 { settings.n_workers } else { n_workers };
     BatcherSettings { n_workers, ..settings }
 }
 

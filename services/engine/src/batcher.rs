@@ -51,10 +51,11 @@ impl Default for BatcherSettings {
 }
 
 impl BatcherSettings {
-    /// Batches that keep a GPU busy: of up to 32,768 padded tokens, with room for eight of them each on four GPUs to wait.
+    /// A worker for each of `n_gpus`, and batches that keep a GPU busy: of up to 32,768 padded tokens, with room for eight of
+    /// them each on four GPUs to wait.
     #[must_use]
-    pub fn on_gpus(self) -> Self {
-        Self { max_batch_tokens: 1 << 15, max_queued_tokens: 1 << 20, ..self }
+    pub fn on_gpus(self, n_gpus: usize) -> Self {
+        Self { n_workers: n_gpus, max_batch_tokens: 1 << 15, max_queued_tokens: 1 << 20, ..self }
     }
 }
 

@@ -37,9 +37,13 @@ pub fn load_libraries() -> Result<(), Vec<String>> {
     if missing.is_empty() { Ok(()) } else { Err(missing) }
 }
 
-/// GPUs that CUDA lets this process see (`CUDA_VISIBLE_DEVICES` counts); `None` where the driver does not say.
+/// GPUs that CUDA lets this process see (`CUDA_VISIBLE_DEVICES` counts); 1 where the driver does not say.
 #[must_use]
-pub fn n_devices() -> Option<usize> {
+pub fn n_devices() -> usize {
+    driver_count().filter(|n| *n > 0).unwrap_or(1)
+}
+
+fn driver_count() -> Option<usize> {
     type Init = unsafe extern "C" fn(u32) -> i32;
     type Count = unsafe extern "C" fn(*mut i32) -> i32;
     let mut n = 0;
@@ -54,7 +58,7 @@ pub fn n_devices() -> Option<usize> {
         std::mem::forget(driver);
         known
     };
-    usize::try_from(n).ok().filter(|n| is_known && *n > 0)
+    usize::try_from(n).ok().filter(|_| is_known)
 }
 
 /// From the loader's own places, else from the first folder that has it.

@@ -8,13 +8,13 @@ use protext_engine::eval::perturbation::response_figures;
 use protext_engine::expression::Responses;
 
 use super::super::with_bar;
-use super::{Made, Training, details, method};
+use super::{Made, Training, details};
 use crate::commands::gene_heads::{RankedRecipe, changes_by_gene};
 
 impl Training<'_> {
     /// Changes of single genes are learnt; sets of genes, if any, are measured as sums.
     pub(super) fn matrix(&self, data: &MatrixResponses) -> anyhow::Result<Made> {
-        let recipe = RankedRecipe { power: 1.0, ..method::recipe(self.args)? };
+        let recipe = RankedRecipe { power: 1.0, ..self.recipe };
         let text = RankedRecipe::TEXT;
         let rows = self.rows(recipe.blocks);
         let validated = changes_by_gene(&rows, &data.changes, &recipe, &self.folds)?;

@@ -59,6 +59,8 @@ struct Training<'a> {
     places: Vec<Option<usize>>,
     folds: Folds,
     genes: &'a [String],
+    /// How changes of many genes are learnt.
+    recipe: RankedRecipe,
 }
 
 /// What goes into card and details.
@@ -87,8 +89,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &data {
         Data::Labelled(PerturbationData::Screens(_)) => method::ensure_ridge(args, "screens")?,
         Data::Labelled(PerturbationData::Pairs(_)) => method::ensure_ridge(args, "pairs of genes")?,
-        Data::Labelled(PerturbationData::Ranked(_)) | Data::Matrix(_) => drop(method::recipe(args)?),
+        Data::Labelled(PerturbationData::Ranked(_)) | Data::Matrix(_) => {}
     }
+    let recipe = method::recipe(args)?;
     let genes = match &data {
         Data::Labelled(PerturbationData::Ranked(data)) => &data.perturbed,
         Data::Labelled(PerturbationData::Screens(data)) => &data.genes,
@@ -106,7 +109,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let (places, _) = places(&table, genes, &args.data);
     let folds = Folds::new(&table, genes, &places, N_FOLDS);
-    let training = Training { args, table: &table, places, folds, genes };
+    let training = Training { args, table: &table, places, folds, genes, recipe };
     output::make_folder(&args.output)?;
     let made = match &data {
         Data::Labelled(PerturbationData::Ranked(data)) => training.ranked(data)?,
@@ -147,7 +150,7 @@ impl Training<'_> {
     }
 
     fn ranked(&self, data: &RankedResponses) -> anyhow::Result<Made> {
-        let (ours, text) = (method::recipe(self.args)?, RankedRecipe::TEXT);
+        let (ours, text) = (self.recipe, RankedRecipe::TEXT);
         let rows = self.rows(ours.blocks);
         let validated = changes_by_gene(&rows, &data.scores, &ours, &self.folds)?;
         let learnt = data.scores.mapv(|score| score.powf(ours.power));
