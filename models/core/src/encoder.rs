@@ -121,7 +121,9 @@ pub enum Packing {
     /// Side by side, each padded to the longest: pieces of like length go together.
     #[default]
     Padded,
-    /// One after the other, nothing padded, in one costly request: as many pieces as there are, up to the limits.
+    /// One behind the other, nothing padded, whatever their lengths.
+    Unpadded,
+    /// A list, nothing padded, in one costly request: as many pieces as there are, up to the limits.
     Listed {
         /// Most pieces in one batch.
         max_pieces: usize,

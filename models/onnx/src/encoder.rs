@@ -11,10 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use protext_core::window::cut;
 use protext_core::{
     EncodeError, Encoded, Encoder, EncoderInput, EncoderRow, EncoderWorker, Fingerprint, LongPolicy,
-    Modality, N_WORD_COMPONENTS, Piece, PieceOutput, Prepared, RowKind, Running, Space, join, word_row,
+    Modality, N_WORD_COMPONENTS, Packing, Piece, PieceOutput, Prepared, RowKind, Running, Space, join,
+    word_row,
 };
 use protext_kernels::{Isa, Operands};
 
+use crate::batch::Layout;
 use crate::blocks::PackedBlocks;
 use crate::calibrate;
 use crate::device::{Device, Precision, SessionPlan};
@@ -91,6 +93,7 @@ enum Tokens {
 pub struct OnnxEncoder {
     spec: EncoderSpec,
     plan: SessionPlan,
+    layout: Layout,
     runtime: OnnxRuntime,
     /// Blocks in bfloat16 or bytes, where the plan is so on the CPU provider; their weights are packed once for all workers.
     blocks: Option<Arc<PackedBlocks>>,
@@ -126,7 +129,7 @@ impl OnnxEncoder {
         let pooled_space = pooled_space(&spec);
         let statistics_space = statistics_space(&spec, &pooled_space);
         let words_space = (spec.modality == Modality::Text).then(|| words_space(&spec, &pooled_space));
-        let (nodes, runtime) = (nodes_by_provider(&session), runtime.clone());
+        let (nodes, layout, runtime) = (nodes_by_provider(&session), Layout::of(&session), runtime.clone());
         let provider = plan.device.provider();
         if !nodes.is_empty() && !nodes.contains_key(provider) {
             let reason = format!("{provider} takes none of the nodes of {}", spec.id);
@@ -142,6 +145,7 @@ impl OnnxEncoder {
         let mut encoder = Self {
             spec,
             plan,
+            layout,
             runtime,
             blocks,
             n_opened: AtomicUsize::new(0),
@@ -268,6 +272,13 @@ impl Encoder for OnnxEncoder {
         self.spec.window
     }
 
+    fn packing(&self) -> Packing {
+        match self.layout {
+            Layout::Padded => Packing::Padded,
+            Layout::Packed => Packing::Unpadded,
+        }
+    }
+
     fn running(&self) -> Option<&Running> {
         Some(&self.running)
     }
@@ -383,7 +394,7 @@ fn words_space(spec: &EncoderSpec, pooled: &Space) -> Space {
 
 fn check_interface(session: &ort::session::Session, spec: &EncoderSpec) -> Result<(), ModelError> {
     let missing = |direction, name| ModelError::Interface { path: spec.onnx.clone(), direction, name };
-    for name in ["token_ids", "lengths", "weights"] {
+    for &name in Layout::of(session).inputs() {
         if !session.inputs().iter().any(|input| input.name() == name) {
             return Err(missing("input", name));
         }

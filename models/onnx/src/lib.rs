@@ -4,6 +4,7 @@
 //! traits of `protext-core`: tokens, then a session on its owner's thread, then pooling over residues only.
 //! Nothing here fetches a file or reads the environment; binaries pass paths and settings in.
 
+mod batch;
 mod blocks;
 mod calibrate;
 mod device;

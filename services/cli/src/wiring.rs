@@ -170,22 +170,37 @@ fn open_encoder_on(
     model: &ReadyModel,
     choice: DeviceChoice,
 ) -> anyhow::Result<OnnxEncoder> {
-    let mut spec = encoder_spec(model)?;
     let mut plan = SessionPlan::on(choice)?;
     if plan.device == Device::Cuda {
         plan.n_gpus = runtime::cuda::n_devices();
     }
-    let dialect = match (plan.device, plan.precision) {
+    let open = |dialect| -> anyhow::Result<OnnxEncoder> {
+        let mut spec = encoder_spec(model)?;
+        if dialect != Dialect::OnnxRuntime {
+            spec.reference = Some(std::mem::replace(&mut spec.onnx, registry.graph(model, dialect)?));
+        }
+        Ok(OnnxEncoder::open(runtime, spec, plan)?)
+    };
+    let padded = match (plan.device, plan.precision) {
         // It knows standard operators alone.
         (Device::Openvino, _) => Dialect::Standard,
         (Device::Cuda, Precision::Fp16) => Dialect::Halves,
         (Device::Cpu, Precision::Bf16x3 | Precision::Bf16 | Precision::Int8) => Dialect::Blocks,
         _ => Dialect::OnnxRuntime,
     };
-    if dialect != Dialect::OnnxRuntime {
-        spec.reference = Some(std::mem::replace(&mut spec.onnx, registry.graph(model, dialect)?));
+    if plan.device != Device::Cuda {
+        return open(padded);
     }
-    Ok(OnnxEncoder::open(runtime, spec, plan)?)
+    let packed = if padded == Dialect::Halves { Dialect::PackedHalves } else { Dialect::Packed };
+    open(packed).or_else(|error| {
+        let (model_id, error) = (&model.manifest.id, crate::fault::message(&error));
+        tracing::warn!(
+            model = model_id,
+            error,
+            "attention without padding cannot be used; sequences are padded"
+        );
+        open(padded)
+    })
 }
 
 /// The space of an encoder's pooled rows, whether it runs here or elsewhere.

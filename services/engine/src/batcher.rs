@@ -2,7 +2,8 @@
 //!
 //! Callers submit a prepared record and wait for its pieces. Each worker owns one session on one thread; it
 //! takes the oldest piece and fills the batch with waiting pieces of like length, as long as the batch stays
-//! within its budget of padded tokens; for encoders that run elsewhere it lists pieces up to the encoder's own limits.
+//! within its budget of padded tokens; where nothing is padded, whatever its length; for encoders that run elsewhere it
+//! lists pieces up to the encoder's own limits.
 //! The queue is bounded in tokens: past the bound an interactive caller is
 //! told to come back, a batch job waits. A caller that left is dropped before any work is done for it.
 //!
@@ -51,11 +52,11 @@ impl Default for BatcherSettings {
 }
 
 impl BatcherSettings {
-    /// A worker for each of `n_gpus`, and batches that keep a GPU busy: of up to 32,768 padded tokens, with room for eight of
-    /// them each on four GPUs to wait.
+    /// Two workers for each of `n_gpus`, so that one's batch is computed while the other's is made and handed out, and batches
+    /// that keep a GPU busy: of up to 32,768 tokens, padding counted.
     #[must_use]
     pub fn on_gpus(self, n_gpus: usize) -> Self {
-        Self { n_workers: n_gpus, max_batch_tokens: 1 << 15, max_queued_tokens: 1 << 20, ..self }
+        Self { n_workers: 2 * n_gpus, max_batch_tokens: 1 << 15, ..self }
     }
 }
 
@@ -81,6 +82,8 @@ pub struct BatcherCounts {
     pub n_tokens: u64,
     /// Tokens that only filled shorter pieces up to the longest of their batch.
     pub n_padding_tokens: u64,
+    /// Time that workers spent in their sessions, all together.
+    pub in_sessions: Duration,
 }
 
 #[derive(Default)]
@@ -90,6 +93,7 @@ struct Counters {
     n_failed_batches: AtomicU64,
     n_tokens: AtomicU64,
     n_padding_tokens: AtomicU64,
+    in_sessions_ns: AtomicU64,
 }
 
 impl Counters {
@@ -254,6 +258,7 @@ impl Batcher {
             n_batches: read(&counters.n_batches),
             n_tokens: read(&counters.n_tokens),
             n_padding_tokens: read(&counters.n_padding_tokens),
+            in_sessions: Duration::from_nanos(read(&counters.in_sessions_ns)),
         }
     }
 
@@ -367,7 +372,10 @@ fn work(shared: &Shared, worker: Box<dyn EncoderWorker>) {
             Next::Batch(batch) => {
                 shared.room.notify_all();
                 shared.counters.count(&batch, shared.packing);
+                let began = Instant::now();
                 session.run(&batch);
+                let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                shared.counters.in_sessions_ns.fetch_add(took, Ordering::Relaxed);
                 shared.counters.n_done_batches.fetch_add(1, Ordering::Relaxed);
             }
             Next::Idle => session.close(),
@@ -422,14 +430,16 @@ fn next_batch(shared: &Shared, has_session: bool) -> Next {
     let idle_from = Instant::now();
     let mut queue = shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        if shared.packing != Packing::Padded && !queue.tasks.is_empty() {
+        if matches!(shared.packing, Packing::Listed { .. }) && !queue.tasks.is_empty() {
             let may_grow =
                 |queue: &mut Queue| !queue.closed && !queue.tasks.is_empty() && !queue.fills(shared.packing);
             let waited = shared.work.wait_timeout_while(queue, LINGER, may_grow);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let batch = match shared.packing {
-            Packing::Padded => queue.take_batch(shared.settings.max_batch_tokens),
+            packing @ (Packing::Padded | Packing::Unpadded) => {
+                queue.take_batch(packing, shared.settings.max_batch_tokens)
+            }
             Packing::Listed { max_pieces, max_tokens } => queue.take_list(max_pieces, max_tokens),
         };
         if let Some(batch) = batch.or_else(|| queue.take_job_batch()) {
@@ -466,7 +476,7 @@ impl Queue {
     /// Whether what waits is enough for a list.
     fn fills(&self, packing: Packing) -> bool {
         match packing {
-            Packing::Padded => true,
+            Packing::Padded | Packing::Unpadded => true,
             Packing::Listed { max_pieces, max_tokens } => {
                 self.tasks.len() >= max_pieces || self.n_tokens >= max_tokens
             }
@@ -502,23 +512,31 @@ impl Queue {
         }
     }
 
-    fn take_batch(&mut self, max_batch_tokens: usize) -> Option<Vec<Task>> {
+    fn take_batch(&mut self, packing: Packing, max_batch_tokens: usize) -> Option<Vec<Task>> {
         let first = self.take_oldest()?;
         let (mut longest, want_hidden) = (first.piece.n_tokens(), first.want_hidden);
+        let mut n_batch_tokens = longest;
         let mut batch = vec![first];
         let mut index = 0;
         let look_ahead = Self::LOOK_AHEAD.max(max_batch_tokens / Self::TOKENS_PER_LOOK);
         while index < self.tasks.len().min(look_ahead) {
             let task = &self.tasks[index];
             let n_tokens = task.piece.n_tokens();
-            let padded = longest.max(n_tokens) * (batch.len() + 1);
-            // At most an eighth of a row may be padding.
-            let alike = longest.abs_diff(n_tokens) * 8 <= longest.max(n_tokens);
-            if padded > max_batch_tokens || !alike || task.want_hidden != want_hidden {
+            let fits = match packing {
+                Packing::Padded => {
+                    let padded = longest.max(n_tokens) * (batch.len() + 1);
+                    // At most an eighth of a row may be padding.
+                    let alike = longest.abs_diff(n_tokens) * 8 <= longest.max(n_tokens);
+                    alike && padded <= max_batch_tokens
+                }
+                _ => n_batch_tokens + n_tokens <= max_batch_tokens,
+            };
+            if !fits || task.want_hidden != want_hidden {
                 index += 1;
                 continue;
             }
             longest = longest.max(n_tokens);
+            n_batch_tokens += n_tokens;
             self.n_tokens -= n_tokens;
             batch.extend(self.tasks.remove(index).filter(|task| task.record.is_wanted()));
         }
@@ -693,6 +711,21 @@ mod tests {
         waiting.into_iter().for_each(|reply| drop(reply.blocking_recv().unwrap().unwrap()));
         let batches = encoder.batches.lock().unwrap().clone();
         assert_eq!(batches, vec![vec![1], vec![9, 9], vec![1, 1, 1], vec![10], vec![30]]);
+    }
+
+    #[test]
+    fn where_nothing_is_padded_batches_take_whatever_fits() {
+        let encoder = EchoEncoder { packing: Packing::Unpadded, ..closed_gate() };
+        let batcher = start(&encoder, settings(20, 10_000)).unwrap();
+        let busy = occupy(&batcher);
+        let lengths = [9, 1, 9, 10, 1, 30, 1];
+        let waiting: Vec<_> = lengths.map(|n| batcher.try_submit(&record(&[n], 1), false).unwrap()).into();
+        open(&encoder);
+        busy.blocking_recv().unwrap().unwrap();
+        waiting.into_iter().for_each(|reply| drop(reply.blocking_recv().unwrap().unwrap()));
+        let batches = encoder.batches.lock().unwrap().clone();
+        assert_eq!(batches, vec![vec![1], vec![9, 1, 9, 1], vec![10, 1], vec![30]]);
+        assert_eq!(batcher.counts().n_padding_tokens, 0);
     }
 
     #[test]

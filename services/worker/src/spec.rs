@@ -14,8 +14,6 @@ use crate::error::JobError;
 pub const DEFAULT_SHARD_RESIDUES: u64 = 1 << 17;
 /// Contents of a shard at most.
 pub const MAX_SHARD_CONTENTS: u64 = 1 << 12;
-/// Padded tokens of one batch: what the batcher takes unless told otherwise. Part of the job, because it decides the bytes.
-pub const DEFAULT_BATCH_TOKENS: usize = 256;
 /// Hours that a finished job is kept.
 pub const DEFAULT_KEEP_HOURS: u64 = 24 * 14;
 const MAX_K: usize = 10_000;
@@ -212,8 +210,10 @@ pub struct RecordRules {
 pub struct Cutting {
     /// Residues (or characters) of a shard at most.
     pub shard_residues: u64,
-    /// Padded tokens of one batch at most.
-    pub batch_tokens: usize,
+    /// Padded tokens of one batch at most; what the worker's device takes if unsaid: 256 on CPUs, 32,768 on GPUs. It decides
+    /// the last bits of what records of less than half of it get.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_tokens: Option<usize>,
     /// Failures after which a shard is given up.
     pub max_failures: u32,
     /// Deaths of its worker after which a shard is given up: more, because a machine that is switched off is not the
@@ -223,12 +223,7 @@ pub struct Cutting {
 
 impl Default for Cutting {
     fn default() -> Self {
-        Self {
-            shard_residues: DEFAULT_SHARD_RESIDUES,
-            batch_tokens: DEFAULT_BATCH_TOKENS,
-            max_failures: 3,
-            max_deaths: 25,
-        }
+        Self { shard_residues: DEFAULT_SHARD_RESIDUES, batch_tokens: None, max_failures: 3, max_deaths: 25 }
     }
 }
 
@@ -261,7 +256,7 @@ impl JobSpec {
         if self.inputs.is_empty() {
             return field("inputs", "is empty; name at least one file");
         }
-        if self.cutting.shard_residues == 0 || self.cutting.batch_tokens == 0 {
+        if self.cutting.shard_residues == 0 || self.cutting.batch_tokens == Some(0) {
             return field("cutting", "shard_residues and batch_tokens must be at least 1");
         }
         if self.cutting.max_failures == 0 || self.cutting.max_deaths == 0 {

@@ -17,7 +17,7 @@ const BATCH_TOKENS: usize = 64;
 
 fn spec(desk: &Desk, output: &str) -> JobSpec {
     let mut spec = desk.spec(output);
-    spec.cutting.batch_tokens = BATCH_TOKENS;
+    spec.cutting.batch_tokens = Some(BATCH_TOKENS);
     spec
 }
 

@@ -1,6 +1,8 @@
 //! What the tests of real sessions share: the runtime, tiny checkpoints, the models of the cache.
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod spelled;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -139,6 +141,25 @@ pub fn open_real(
     };
     on(Dialect::Blocks);
     Some(OnnxEncoder::open(runtime, spec, plan).unwrap())
+}
+
+/// Opens a model's graph for packed sequences on the CPU provider, CUDA's attention spelled out in `folder`.
+pub fn open_packed(
+    runtime: &OnnxRuntime,
+    ready: &ReadyModel,
+    modality: Modality,
+    precision: Precision,
+    folder: &Path,
+) -> OnnxEncoder {
+    let registry = Registry::open(Cache::from_environment().unwrap(), None).unwrap();
+    let dialect = if precision == Precision::Fp16 { Dialect::PackedHalves } else { Dialect::Packed };
+    let mut spec = real_spec(ready, modality);
+    let folder = folder.join(format!("{}-{precision}", spec.id));
+    std::fs::create_dir(&folder).unwrap();
+    let packed = spelled::spell_out(&registry.graph(ready, dialect).unwrap(), &folder);
+    spec.reference = Some(std::mem::replace(&mut spec.onnx, packed));
+    let plan = SessionPlan { precision, ..SessionPlan::default() };
+    OnnxEncoder::open(runtime, spec, plan).unwrap()
 }
 
 pub fn cosine(a: &[f32], b: &[f32]) -> f64 {

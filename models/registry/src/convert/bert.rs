@@ -49,9 +49,8 @@ fn embed<'w>(
             }
             Ok::<(), BoxError>(())
         })?;
-    let (start, axis) = (g.i64_list(&[0]), g.i64_list(&[0]));
-    let end = g.unsqueeze(&graph.n_tokens, &[0]);
-    let positions = g.node("Slice", [&positions, &start, &end, &axis]).output();
+    let positions = graph.at_positions(&positions);
+    let g = &mut graph.builder;
     let rows = g.gather(&words, &graph.token_ids);
     let sum = g.add(&rows, &positions);
     let sum = graph.narrowed(&sum);

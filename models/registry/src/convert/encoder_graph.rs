@@ -6,6 +6,10 @@
 //!
 //! Attention comes in two branches, with and without a key mask: ONNX Runtime's fast kernel takes no mask, and a
 //! batch without padding needs none.
+//!
+//! Packed graphs take sequences one behind the other: `token_ids`, `weights`, `positions` (in its sequence) and `sequences` (which
+//! it is of), all `[tokens]`; `cumulative_lengths [batch + 1]`, where sequences begin and the last ends; `token_offset [batch,
+//! longest]`, where tokens would be in a padded batch and, after all of them, where padding would. `hidden` is `[1, tokens, dim]`.
 
 use protext_graph::{Branch, ElementType, GraphBuilder, LayerNorm, Linear, MICROSOFT, Value};
 
@@ -23,18 +27,12 @@ pub(super) struct EncoderGraph<'w> {
     pub(super) shape: EncoderShape,
     dialect: Dialect,
     statistics_layers: Vec<u32>,
-    /// `[batch, tokens]`, int64.
+    /// `[batch, tokens]`, int64; of a packed graph `[1, tokens]`.
     pub(super) token_ids: Value,
-    /// `[batch]`, int64.
-    pub(super) lengths: Value,
-    /// Tokens in the padded batch, `[]`, int64.
-    pub(super) n_tokens: Value,
-    /// `0, 1, ...`, `[tokens]`, int64.
+    /// Of each token in its sequence, `[tokens]`, int64.
     pub(super) positions: Value,
-    /// Which positions are tokens, `[batch, tokens]`, bool.
-    pub(super) is_token: Value,
-    padding: Padding,
-    /// Weights that sum to one, `[batch, 1, tokens]`.
+    layout: Layout,
+    /// Weights that sum to one, `[batch, 1, tokens]`; of a packed graph `[batch, tokens]`.
     shares: Value,
     /// Layer, its mean and its variance `[batch, dim]`.
     statistics: Vec<(u32, Value, Value)>,
@@ -47,6 +45,29 @@ pub(super) struct BlockParts {
     pub(super) norm_first: bool,
     /// Tables of cosines and sines, `[tokens, head_dim / 2]`.
     pub(super) rotary: Option<(Value, Value)>,
+}
+
+/// How sequences lie in a batch.
+enum Layout {
+    Padded {
+        /// `[batch]`, int64.
+        lengths: Value,
+        /// Tokens in the padded batch, `[]`, int64.
+        n_tokens: Value,
+        /// Which positions are tokens, `[batch, tokens]`, bool.
+        is_token: Value,
+        padding: Padding,
+    },
+    Packed {
+        /// Which sequence a token is of, `[tokens]`, int64.
+        sequences: Value,
+        /// 1 where it is of the row's sequence, `[batch, tokens]`, float32.
+        members: Value,
+        /// `[batch, longest]`, int32.
+        token_offset: Value,
+        /// `[batch + 1]`, int32.
+        cumulative_lengths: Value,
+    },
 }
 
 /// How attention is kept off padding.
@@ -62,40 +83,69 @@ enum Padding {
 impl<'w> EncoderGraph<'w> {
     pub(super) fn new(family: &str, shape: EncoderShape, options: &GraphOptions) -> Self {
         let mut g = GraphBuilder::new(family);
-        let batch_tokens = ["batch".into(), "tokens".into()];
-        let token_ids = g.input("token_ids", ElementType::Int64, &batch_tokens);
-        let lengths = g.input("lengths", ElementType::Int64, ["batch".into()]);
-        let weights = g.input("weights", ElementType::Float32, &batch_tokens);
-        g.set_scope("input");
-        let sizes = g.node("Shape", [&token_ids]).output();
-        let (zero, one) = (g.i64_scalar(0), g.i64_scalar(1));
-        let n_tokens = g.gather(&sizes, &one);
-        let positions = g.node("Range", [&zero, &n_tokens, &one]).output();
-        let (column, row) = (g.unsqueeze(&lengths, &[1]), g.unsqueeze(&positions, &[0]));
-        let is_token = g.node("Less", [&row, &column]).output();
-        let padding = match options.dialect {
-            Dialect::OnnxRuntime | Dialect::Halves => {
-                padding_branches(&mut g, &lengths, &n_tokens, &is_token)
-            }
-            Dialect::Standard => padding_scores(&mut g, &is_token),
-            Dialect::Blocks => Padding::Inside,
-        };
-        let total = g.reduce_sum(&weights, &[1]);
-        let shares = g.div(&weights, &total);
-        let shares = g.unsqueeze(&shares, &[1]);
+        let (token_ids, positions, layout, shares) =
+            if options.dialect.is_packed() { packed(&mut g) } else { padded(&mut g, options.dialect) };
         Self {
             builder: g,
             shape,
             dialect: options.dialect,
             statistics_layers: options.statistics_layers.clone(),
             token_ids,
-            lengths,
-            n_tokens,
             positions,
-            is_token,
-            padding,
+            layout,
             shares,
             statistics: Vec::new(),
+        }
+    }
+
+    /// Rows of a table `[positions, dim]` at the positions of tokens, for all sequences alike or for each token.
+    pub(super) fn at_positions(&mut self, table: &Value) -> Value {
+        let g = &mut self.builder;
+        match &self.layout {
+            Layout::Padded { n_tokens, .. } => {
+                let (start, axis) = (g.i64_list(&[0]), g.i64_list(&[0]));
+                let end = g.unsqueeze(n_tokens, &[0]);
+                g.node("Slice", [table, &start, &end, &axis]).output()
+            }
+            Layout::Packed { .. } => g.gather(table, &self.positions),
+        }
+    }
+
+    /// Tokens in the longest sequence, `[]`, int64, where sequences are padded to it.
+    pub(super) fn n_tokens(&self) -> &Value {
+        match &self.layout {
+            Layout::Padded { n_tokens, .. } => n_tokens,
+            Layout::Packed { .. } => unreachable!("tables are not stored for packed sequences"),
+        }
+    }
+
+    /// One less the share of the tokens of a sequence that `is_such [batch, tokens]` holds for, `[batch, 1, 1]`; of a packed graph of
+    /// each token's sequence, `[1, tokens, 1]`.
+    pub(super) fn share_of_others(&mut self, is_such: &Value) -> Value {
+        let g = &mut self.builder;
+        match &self.layout {
+            Layout::Padded { lengths, is_token, .. } => {
+                let is_such = g.node("And", [is_such, is_token]).output();
+                let is_such = g.cast(&is_such, ElementType::Float32);
+                let n_such = g.reduce_sum(&is_such, &[1]);
+                let lengths = g.cast(lengths, ElementType::Float32);
+                let lengths = g.unsqueeze(&lengths, &[1]);
+                let share = g.div(&n_such, &lengths);
+                let one = g.f32_scalar(1.0);
+                let others = g.sub(&one, &share);
+                g.unsqueeze(&others, &[2])
+            }
+            Layout::Packed { sequences, members, .. } => {
+                let is_such = g.cast(is_such, ElementType::Float32);
+                let is_such = g.mul(members, &is_such);
+                let n_such = g.reduce_sum(&is_such, &[1]);
+                let lengths = g.reduce_sum(members, &[1]);
+                let share = g.div(&n_such, &lengths);
+                let one = g.f32_scalar(1.0);
+                let others = g.sub(&one, &share);
+                let others = g.gather(&others, sequences);
+                g.unsqueeze(&others, &[0])
+            }
         }
     }
 
@@ -106,7 +156,7 @@ impl<'w> EncoderGraph<'w> {
 
     /// What blocks compute with.
     fn element(&self) -> ElementType {
-        if self.dialect == Dialect::Halves { ElementType::Float16 } else { ElementType::Float32 }
+        if self.dialect.is_in_halves() { ElementType::Float16 } else { ElementType::Float32 }
     }
 
     /// A value in 32 bits as blocks take it.
@@ -137,7 +187,8 @@ impl<'w> EncoderGraph<'w> {
         let [query, key, value, output, widen, narrow] = &parts.linears;
         let norm = |norm: &LayerNorm| [norm.weight.clone(), norm.bias.clone()];
         let linear = |linear: &Linear| [linear.weight.clone(), linear.bias.clone()];
-        let mut inputs = vec![hidden.clone(), self.lengths.clone()];
+        let Layout::Padded { lengths, .. } = &self.layout else { unreachable!("blocks know lengths") };
+        let mut inputs = vec![hidden.clone(), lengths.clone()];
         inputs.extend(norm(attention_norm));
         inputs.extend([query, key, value, output].into_iter().flat_map(linear));
         inputs.extend(norm(feed_forward_norm));
@@ -156,7 +207,18 @@ impl<'w> EncoderGraph<'w> {
         let element = self.element();
         let g = &mut self.builder;
         let n_heads = self.shape.n_heads as i64;
-        match &self.padding {
+        let padding = match &self.layout {
+            Layout::Padded { padding, .. } => padding,
+            Layout::Packed { token_offset, cumulative_lengths, .. } => {
+                let dim = self.shape.dim as i64;
+                let [query, key, value] = [query, key, value].map(|x| g.reshape(x, &[-1, dim]));
+                let inputs = [&query, &key, &value, &Value::absent(), token_offset, cumulative_lengths];
+                let mixed = g.node("PackedMultiHeadAttention", inputs).domain(MICROSOFT);
+                let mixed = mixed.attribute("num_heads", n_heads).attribute("scale", 1.0).output();
+                return g.unsqueeze(&mixed, &[0]);
+            }
+        };
+        match padding {
             Padding::Branches { no_padding, key_mask } => {
                 let absent = Value::absent();
                 let whole = attention_branch(g, ("whole", element), n_heads, &[query, key, value]);
@@ -191,7 +253,7 @@ impl<'w> EncoderGraph<'w> {
     /// `skip + x * weight + bias`.
     pub(super) fn residual(&mut self, x: &Value, layer: &Linear, skip: &Value) -> Value {
         let update = self.builder.linear(x, layer);
-        if self.dialect == Dialect::Halves {
+        if self.dialect.is_for_gpus() {
             // On GPUs the fused operator is the faster one.
             return self.builder.add(&update, skip);
         }
@@ -208,7 +270,8 @@ impl<'w> EncoderGraph<'w> {
             Activation::GeluTanh => Some("FastGelu"),
             Activation::Relu => None,
         };
-        if let (Some(op), Dialect::OnnxRuntime | Dialect::Halves) = (fused, self.dialect) {
+        let has_fused = self.dialect == Dialect::OnnxRuntime || self.dialect.is_for_gpus();
+        if let (Some(op), true) = (fused, has_fused) {
             let product = g.matmul(x, &layer.weight);
             return g.node(op, [&product, &layer.bias]).domain(MICROSOFT).output();
         }
@@ -227,25 +290,42 @@ impl<'w> EncoderGraph<'w> {
         };
         self.builder.set_scope(format!("statistics.{layer}"));
         let hidden = self.widened(hidden);
+        let mean = self.pooled(&hidden);
         let g = &mut self.builder;
-        let mean = g.matmul(&self.shares, &hidden);
-        let centered = g.sub(&hidden, &mean);
+        let center = match &self.layout {
+            Layout::Padded { .. } => mean.clone(),
+            Layout::Packed { sequences, .. } => {
+                g.node("Gather", [&mean, sequences]).attribute("axis", 1).output()
+            }
+        };
+        let centered = g.sub(&hidden, &center);
         let squared = g.mul(&centered, &centered);
-        let variance = g.matmul(&self.shares, &squared);
-        let (mean, variance) = (g.squeeze(&mean, &[1]), g.squeeze(&variance, &[1]));
+        let variance = self.pooled(&squared);
+        let (mean, variance) = (self.rows(&mean), self.rows(&variance));
         self.statistics.push((wanted, mean, variance));
+    }
+
+    /// The weighted mean of each sequence's rows, `[batch, 1, dim]`; of a packed graph `[1, batch, dim]`.
+    fn pooled(&mut self, hidden: &Value) -> Value {
+        self.builder.matmul(&self.shares, hidden)
+    }
+
+    /// What was pooled, `[batch, dim]`.
+    fn rows(&mut self, pooled: &Value) -> Value {
+        let axis = if self.dialect.is_packed() { 0 } else { 1 };
+        self.builder.squeeze(pooled, &[axis])
     }
 
     /// Adds the outputs; `hidden` is the last layer.
     pub(super) fn finish(mut self, hidden: &Value) -> GraphBuilder<'w> {
         self.builder.set_scope("output");
         let hidden = self.widened(hidden);
-        let g = &mut self.builder;
-        let dim = self.shape.dim;
-        let mean = g.matmul(&self.shares, &hidden);
-        let mean = g.squeeze(&mean, &[1]);
+        let mean = self.pooled(&hidden);
+        let mean = self.rows(&mean);
+        let (g, dim) = (&mut self.builder, self.shape.dim);
         g.output("mean", &mean, ElementType::Float32, ["batch".into(), dim.into()]);
-        g.output("hidden", &hidden, ElementType::Float32, ["batch".into(), "tokens".into(), dim.into()]);
+        let n_padded = if self.dialect.is_packed() { 1.into() } else { "batch".into() };
+        g.output("hidden", &hidden, ElementType::Float32, [n_padded, "tokens".into(), dim.into()]);
         if !self.statistics_layers.is_empty() {
             let width = self.statistics_layers.len() * dim;
             let order = |layer: u32| self.statistics_layers.iter().position(|&wanted| wanted == layer);
@@ -259,6 +339,53 @@ impl<'w> EncoderGraph<'w> {
         }
         self.builder
     }
+}
+
+/// Sequences side by side: token ids, positions, layout and shares.
+fn padded(g: &mut GraphBuilder<'_>, dialect: Dialect) -> (Value, Value, Layout, Value) {
+    let batch_tokens = ["batch".into(), "tokens".into()];
+    let token_ids = g.input("token_ids", ElementType::Int64, &batch_tokens);
+    let lengths = g.input("lengths", ElementType::Int64, ["batch".into()]);
+    let weights = g.input("weights", ElementType::Float32, &batch_tokens);
+    g.set_scope("input");
+    let sizes = g.node("Shape", [&token_ids]).output();
+    let (zero, one) = (g.i64_scalar(0), g.i64_scalar(1));
+    let n_tokens = g.gather(&sizes, &one);
+    let positions = g.node("Range", [&zero, &n_tokens, &one]).output();
+    let (column, row) = (g.unsqueeze(&lengths, &[1]), g.unsqueeze(&positions, &[0]));
+    let is_token = g.node("Less", [&row, &column]).output();
+    let padding = match dialect {
+        Dialect::Standard => padding_scores(g, &is_token),
+        Dialect::Blocks => Padding::Inside,
+        _ => padding_branches(g, &lengths, &n_tokens, &is_token),
+    };
+    let total = g.reduce_sum(&weights, &[1]);
+    let shares = g.div(&weights, &total);
+    let shares = g.unsqueeze(&shares, &[1]);
+    (token_ids, positions, Layout::Padded { lengths, n_tokens, is_token, padding }, shares)
+}
+
+/// Sequences one behind the other: token ids, positions, layout and shares.
+fn packed(g: &mut GraphBuilder<'_>) -> (Value, Value, Layout, Value) {
+    let token_ids = g.input("token_ids", ElementType::Int64, ["tokens".into()]);
+    let positions = g.input("positions", ElementType::Int64, ["tokens".into()]);
+    let sequences = g.input("sequences", ElementType::Int64, ["tokens".into()]);
+    let weights = g.input("weights", ElementType::Float32, ["tokens".into()]);
+    let token_offset = g.input("token_offset", ElementType::Int32, ["batch".into(), "longest".into()]);
+    let cumulative_lengths = g.input("cumulative_lengths", ElementType::Int32, ["ends".into()]);
+    g.set_scope("input");
+    let token_ids = g.unsqueeze(&token_ids, &[0]);
+    let sizes = g.node("Shape", [&token_offset]).output();
+    let (zero, one) = (g.i64_scalar(0), g.i64_scalar(1));
+    let n_sequences = g.gather(&sizes, &zero);
+    let rows = g.node("Range", [&zero, &n_sequences, &one]).output();
+    let (rows, columns) = (g.unsqueeze(&rows, &[1]), g.unsqueeze(&sequences, &[0]));
+    let members = g.node("Equal", [&rows, &columns]).output();
+    let members = g.cast(&members, ElementType::Float32);
+    let weights = g.mul(&members, &weights);
+    let total = g.reduce_sum(&weights, &[1]);
+    let shares = g.div(&weights, &total);
+    (token_ids, positions, Layout::Packed { sequences, members, token_offset, cumulative_lengths }, shares)
 }
 
 fn padding_branches(

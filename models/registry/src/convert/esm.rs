@@ -74,20 +74,12 @@ fn embed<'w>(
     Ok(embedded)
 }
 
-/// One less the share of `<mask>` among a sequence's tokens, BOS and EOS counted, `[batch, 1, 1]`.
+/// One less the share of `<mask>` among a sequence's tokens, BOS and EOS counted, as [`EncoderGraph::share_of_others`] has it.
 fn unmasked_share(graph: &mut EncoderGraph<'_>, mask_token: i64) -> Value {
     let g = &mut graph.builder;
     let mask = g.i64_scalar(mask_token);
     let is_mask = g.node("Equal", [&graph.token_ids, &mask]).output();
-    let is_mask = g.node("And", [&is_mask, &graph.is_token]).output();
-    let is_mask = g.cast(&is_mask, ElementType::Float32);
-    let n_masks = g.reduce_sum(&is_mask, &[1]);
-    let lengths = g.cast(&graph.lengths, ElementType::Float32);
-    let lengths = g.unsqueeze(&lengths, &[1]);
-    let masked = g.div(&n_masks, &lengths);
-    let one = g.f32_scalar(1.0);
-    let unmasked = g.sub(&one, &masked);
-    g.unsqueeze(&unmasked, &[2])
+    graph.share_of_others(&is_mask)
 }
 
 /// One block; `layer` counts from 1.
@@ -185,6 +177,7 @@ impl Rotation {
     /// Tables stored with the model. A runtime that computes in bfloat16 would round positions past 256, and
     /// with them the angles; the rounding of a stored cosine does no harm.
     fn spelled(graph: &mut EncoderGraph<'_>, frequencies: &[f32]) -> Self {
+        let n_tokens = graph.n_tokens().clone();
         let g = &mut graph.builder;
         let dims = [STORED_POSITIONS, 1, 2 * frequencies.len()];
         let both_halves = || frequencies.iter().chain(frequencies);
@@ -194,7 +187,7 @@ impl Rotation {
         let cos = g.f32("rotary_embeddings.cos", dims, angles.iter().map(|angle| angle.cos()).collect());
         let sin = g.f32("rotary_embeddings.sin", dims, angles.iter().map(|angle| angle.sin()).collect());
         let zero = g.i64_list(&[0]);
-        let end = g.unsqueeze(&graph.n_tokens, &[0]);
+        let end = g.unsqueeze(&n_tokens, &[0]);
         let mut rows = |table: &Value| g.node("Slice", [table, &zero, &end, &zero]).output();
         Self::Spelled { cos: rows(&cos), sin: rows(&sin) }
     }

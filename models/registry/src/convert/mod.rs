@@ -39,6 +39,10 @@ pub enum Dialect {
     Standard,
     /// Those of ONNX Runtime with numbers of 16 bits in every block, for GPUs; tables, angles, pooling and outputs in 32.
     Halves,
+    /// Those of ONNX Runtime's CUDA provider, which attends over sequences that lie one behind the other, without padding.
+    Packed,
+    /// The same with numbers as [`Dialect::Halves`] has them.
+    PackedHalves,
     /// Whole transformer blocks as one operator of Protext's own, which computes in bfloat16 (`protext-kernels`).
     Blocks,
 }
@@ -51,8 +55,25 @@ impl Dialect {
             Self::OnnxRuntime => "onnxruntime",
             Self::Standard => "standard",
             Self::Halves => "halves",
+            Self::Packed => "packed",
+            Self::PackedHalves => "packed halves",
             Self::Blocks => "blocks",
         }
+    }
+
+    /// Whether blocks compute in 16 bits.
+    fn is_in_halves(self) -> bool {
+        matches!(self, Self::Halves | Self::PackedHalves)
+    }
+
+    /// Whether sequences lie one behind the other.
+    fn is_packed(self) -> bool {
+        matches!(self, Self::Packed | Self::PackedHalves)
+    }
+
+    /// Whether GPUs are what it is made for.
+    fn is_for_gpus(self) -> bool {
+        self.is_in_halves() || self.is_packed()
     }
 }
 
@@ -107,7 +128,7 @@ pub fn convert(request: &ConvertRequest) -> Result<Converted, ConvertError> {
     let shape = *config.shape();
     check_statistics_layers(&request.options.statistics_layers, shape.n_layers)?;
     let checkpoint = Checkpoint::open(&request.checkpoint)?;
-    let in_halves = request.options.dialect == Dialect::Halves;
+    let in_halves = request.options.dialect.is_in_halves();
     let weights = |prefix| Weights::new(&checkpoint, prefix).in_halves(in_halves);
     let mut graph = match &config {
         ModelConfig::Esm(config) => esm::build(config, weights("esm."), &request.options)?,
@@ -119,8 +140,8 @@ pub fn convert(request: &ConvertRequest) -> Result<Converted, ConvertError> {
     graph.metadata("protext.statistics_layers", listed(&request.options.statistics_layers));
     let written = graph.finish()?.write(&request.output, &request.layout)?;
     let max_tokens = match (&config, request.options.dialect) {
-        (ModelConfig::Esm(_), Dialect::OnnxRuntime | Dialect::Halves | Dialect::Blocks) => None,
         (ModelConfig::Esm(_), Dialect::Standard) => Some(esm::STORED_POSITIONS),
+        (ModelConfig::Esm(_), _) => None,
         (ModelConfig::Bert(config), _) => Some(config.max_tokens),
     };
     Ok(Converted {

@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering;
 
 use protext_core::{EncodeError, EncoderInput, Modality, ProteinSequence, ResiduePolicy, Text};
-use protext_engine::{EmbedOptions, Engine, EngineError, ShardRow, ShardSettings, embed_shard};
+use protext_engine::{EmbedOptions, Embedder, Engine, EngineError, ShardRow, ShardSettings, embed_shard};
 
 use super::answers::Answers;
 use super::{OpenJob, Stage, Watch, check_cancelled};
@@ -39,7 +39,9 @@ pub(crate) fn run_shard(job: &OpenJob, shard: u64, watch: &Watch) -> Result<(), 
     let mut answers = Answers::new(job);
     let mut n_seen = 0;
     let inputs = contents.iter().cloned();
-    embed_shard(job.embedder()?, inputs, &settings(&job.spec, job.plan.modality), |outcome| {
+    let embedder = job.embedder()?;
+    let settings = settings(&job.spec, job.plan.modality, embedder);
+    embed_shard(embedder, inputs, &settings, |outcome| {
         watch.check()?;
         if n_seen % LOOK_EVERY == 0 {
             check_cancelled(folder)?;
@@ -69,7 +71,7 @@ fn concerns_all(error: &EngineError) -> bool {
     matches!(encode, EncodeError::Unavailable { .. })
 }
 
-fn settings(spec: &JobSpec, modality: Modality) -> ShardSettings {
+fn settings(spec: &JobSpec, modality: Modality, embedder: &Embedder) -> ShardSettings {
     let long = spec.records.long.unwrap_or_else(|| Engine::default_long(modality));
     let (per_residue, by_sentence) = match &spec.task {
         Task::Embed { space, per_residue, .. } => (*per_residue, *space == SpaceChoice::Joint),
@@ -80,7 +82,7 @@ fn settings(spec: &JobSpec, modality: Modality) -> ShardSettings {
         options: EmbedOptions { long, per_residue, by_sentence },
         // A search projects into the space of its collection itself.
         joint: spec.needs_joint() && !matches!(spec.task, Task::SearchAll { .. } | Task::Annotate { .. }),
-        max_batch_tokens: spec.cutting.batch_tokens,
+        max_batch_tokens: spec.cutting.batch_tokens.unwrap_or(embedder.batcher().settings().max_batch_tokens),
     }
 }
 

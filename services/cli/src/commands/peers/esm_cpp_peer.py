@@ -25,6 +25,8 @@ else:
     state = load_file(pathlib.Path(folder, "model.safetensors"))
 prefix = "" if any(key.startswith("esm.") for key in state) else "esm."
 state = {prefix + key: value.float() for key, value in state.items() if (prefix + key).startswith("esm.")}
+# Some versions of transformers save norms under the names that they had before.
+state = {key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): value for key, value in state.items()}
 dim = state["esm.encoder.emb_layer_norm_after.weight"].shape[0]
 # Newer checkpoints leave out what follows from the sizes.
 config = json.loads(pathlib.Path(folder, "config.json").read_text())

@@ -2,6 +2,7 @@
 //! callers at once.
 
 mod clients;
+mod cost;
 mod peer;
 mod price;
 
@@ -30,6 +31,7 @@ const ONNXRUNTIME_PEER: &str = include_str!("../../peers/onnxruntime_peer.py");
 const OPENVINO_PEER: &str = include_str!("../../peers/openvino_peer.py");
 const ESM_CPP_PEER: &str = include_str!("../../peers/esm_cpp_peer.py");
 const PYTORCH_PEER: &str = include_str!("../../peers/pytorch_peer.py");
+const PYTORCH_CUDA_PEER: &str = include_str!("../../peers/pytorch_cuda_peer.py");
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -74,11 +76,29 @@ struct Report {
     ratio_to_esm_cpp: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio_to_pytorch: Option<f64>,
+    /// On a GPU, in bfloat16 with fused attention.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio_to_pytorch_cuda: Option<f64>,
+    /// Of what the GPU reaches with products of large matrices in 16 bits, the share that is spent on tokens; padding is not counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mfu: Option<f64>,
+    stages: Stages,
     not_installed: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     price: Option<Price>,
     #[serde(skip_serializing_if = "Option::is_none")]
     clients: Option<Clients>,
+}
+
+/// Where the time goes, as shares of the whole.
+#[derive(Serialize)]
+struct Stages {
+    /// In sessions, of the time that all workers have.
+    in_sessions: f64,
+    /// Cutting sequences into tokens, on the one core that does it beside the sessions.
+    preparing: f64,
+    /// Of the tokens in batches, those that only fill up.
+    padding: f64,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -98,26 +118,40 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let n_threads = embedder.batcher().settings().n_workers;
     let standard = registry.graph(&model, Dialect::Standard)?;
     let checkpoint = model.files.config.parent().unwrap_or(Path::new(".")).to_owned();
+    let running =
+        embedder.encoder().running().context("an encoder that runs elsewhere is not measured here")?;
+    let (device, precision) = (running.device.clone(), running.precision.clone());
+    let is_on_gpu = device == Device::Cuda.to_string();
     let mut peers = [
         Peer::new("onnxruntime", ONNXRUNTIME_PEER, model.onnx),
         Peer::new("openvino", OPENVINO_PEER, standard),
         Peer::new("esm-cpp", ESM_CPP_PEER, checkpoint.clone()),
-        Peer::new("torch with transformers", PYTORCH_PEER, checkpoint),
+        Peer::new("torch with transformers", PYTORCH_PEER, checkpoint.clone()),
+        Peer::new("torch with transformers on a GPU", PYTORCH_CUDA_PEER, checkpoint),
     ];
+    // A GPU has one peer, the CPU the others.
+    let n_peers = peers.len();
     let (mut ours, mut rows) = (Vec::new(), Vec::new());
+    let before = embedder.batcher().counts();
     for round in 0..args.rounds {
         eprintln!("round {} of {}", round + 1, args.rounds);
         let (rate, encoded) = embed_once(&embedder, &records)?;
         ours.push(rate);
         rows = encoded;
-        for peer in &mut peers {
+        let (of_cpu, of_gpu) = peers.split_at_mut(n_peers - 1);
+        for peer in if is_on_gpu { of_gpu } else { of_cpu } {
             peer.run(&sequences, n_threads);
         }
     }
+    let counts = embedder.batcher().counts();
+    let n_residues: u64 = records.iter().map(|record| record.payload.as_str().len() as u64).sum();
+    let ours_s: f64 = ours.iter().map(|rate| n_residues as f64 / rate).sum();
+    let stages = Stages {
+        in_sessions: (counts.in_sessions - before.in_sessions).as_secs_f64() / ours_s / n_threads as f64,
+        preparing: args.rounds as f64 * cost::preparing_s(&embedder, &inputs)? / ours_s,
+        padding: share(counts.n_padding_tokens - before.n_padding_tokens, counts.n_tokens - before.n_tokens),
+    };
     let residues_per_s = percentile_of(ours, 0.5);
-    let running =
-        embedder.encoder().running().context("an encoder that runs elsewhere is not measured here")?;
-    let (device, precision) = (running.device.clone(), running.precision.clone());
     let is_reference = device == Device::Cpu.to_string() && precision == Precision::Fp32.to_string();
     let clients = match args.clients {
         0 => None,
@@ -125,14 +159,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     drop(embedder);
     let price = if is_reference { None } else { price(&on_the_cpu(&args, &records)?, &rows) };
-    let [onnxruntime, openvino, esm_cpp, pytorch] = &peers;
+    let [onnxruntime, openvino, esm_cpp, pytorch, pytorch_cuda] = &peers;
+    let flops_per_residue = cost::flops(&model.files.config, &records)? / n_residues as f64;
     let ratio = |peer: &Peer| peer.rate().map(|rate| residues_per_s / rate);
     let report = Report {
         bench: "embed",
         device,
         precision,
         n_proteins: records.len(),
-        n_residues: records.iter().map(|record| record.payload.as_str().len() as u64).sum(),
+        n_residues,
         n_threads,
         rounds: args.rounds,
         residues_per_s,
@@ -141,6 +176,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         openvino_python_ran: openvino.way.clone(),
         ratio_to_esm_cpp: ratio(esm_cpp),
         ratio_to_pytorch: ratio(pytorch),
+        ratio_to_pytorch_cuda: ratio(pytorch_cuda),
+        mfu: pytorch_cuda.peak_flops.map(|peak| residues_per_s * flops_per_residue / peak),
+        stages,
         not_installed: peers
             .iter()
             .filter(|peer| peer.failure.is_some())
@@ -153,6 +191,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     print(&report);
     write_json(args.json.as_deref(), &report)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn share(part: u64, rest: u64) -> f64 {
+    part as f64 / (part + rest).max(1) as f64
 }
 
 /// Proteins of 30 to 1,022 residues, evenly spread over the file, and what an encoder reads of each.
@@ -207,10 +249,22 @@ fn print(report: &Report) {
         (&format!("OpenVINO in Python, {openvino}"), report.ratio_to_openvino_python),
         ("esm.cpp, its scheduler", report.ratio_to_esm_cpp),
         ("PyTorch, sorted batches", report.ratio_to_pytorch),
+        ("PyTorch on the GPU, bf16, SDPA", report.ratio_to_pytorch_cuda),
     ] {
-        let ratio = ratio.map_or("not installed".to_owned(), |ratio| format!("{ratio:.2}"));
-        println!("times {name:<38} {ratio:>8}");
+        if let Some(ratio) = ratio {
+            println!("times {name:<38} {ratio:>8.2}");
+        }
     }
+    for peer in &report.not_installed {
+        println!("not installed: {peer}");
+    }
+    if let Some(mfu) = report.mfu {
+        println!("of the GPU's peak with matrices              {mfu:>8.2}");
+    }
+    let Stages { in_sessions, preparing, padding } = report.stages;
+    println!(
+        "of the time in sessions {in_sessions:.2}, preparing beside them {preparing:.2}; of the tokens padding {padding:.2}"
+    );
     if let Some(price) = &report.price {
         println!("least cosine with the CPU in fp32            {:>8.5}", price.cosine_min);
         println!("mean cosine                                  {:>8.5}", price.cosine_mean);

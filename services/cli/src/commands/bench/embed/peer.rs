@@ -17,6 +17,8 @@ pub(super) struct Peer {
     rates: Vec<f64>,
     /// How it ran, if it says so.
     pub(super) way: Option<String>,
+    /// What its device reaches with products of large matrices, if it says so.
+    pub(super) peak_flops: Option<f64>,
     /// Why it did not run.
     pub(super) failure: Option<String>,
 }
@@ -27,12 +29,13 @@ struct Said {
     seconds: f64,
     residues: u64,
     way: Option<String>,
+    peak_flops: Option<f64>,
 }
 
 impl Peer {
     /// `model` is what the script reads: a graph or a checkpoint's folder.
     pub(super) fn new(name: &'static str, script: &'static str, model: PathBuf) -> Self {
-        Self { name, script, model, rates: Vec::new(), way: None, failure: None }
+        Self { name, script, model, rates: Vec::new(), way: None, peak_flops: None, failure: None }
     }
 
     /// Runs it once and keeps its rate. After a failure it is left out.
@@ -44,6 +47,7 @@ impl Peer {
             Ok(said) => {
                 self.rates.push(said.residues as f64 / said.seconds);
                 self.way = said.way;
+                self.peak_flops = said.peak_flops;
             }
             Err(failure) => {
                 let (name, python) = (self.name, python());
