@@ -132,6 +132,11 @@ impl Head {
         Self { n_tokens, padded, head_dim, depth, score_parts, score_depth, value_parts }
     }
 
+    /// Queries from `first` on that a block of them has.
+    fn rows(&self, first: usize) -> usize {
+        SIDE.min(self.n_tokens - first)
+    }
+
     /// Blocks of keys.
     fn n_blocks(&self) -> usize {
         self.padded.div_ceil(KEYS_TOGETHER)
@@ -167,7 +172,7 @@ pub(crate) unsafe fn attend<const WORDS: usize>(
         // SAFETY: the room is made, and the rows are as many as they must be.
         let greatest = unsafe { scratch.arrange(projected, number, &head, rotary) };
         for first in (0..head.padded).step_by(SIDE) {
-            let n_rows = SIDE.min(n_tokens - first);
+            let n_rows = head.rows(first);
             // SAFETY: likewise; a block of queries has 32 rows of room.
             unsafe {
                 let sums = if greatest <= SAFE_SCORE {
@@ -217,6 +222,7 @@ impl AttentionScratch {
                     right: self.keys.as_ptr().add((start + column) * STEP),
                     right_step: head.padded / 16 * TILE * 2,
                     n_steps: head.score_depth / STEP,
+                    n_rows: head.rows(first),
                     sums: self.scores[block % 2].as_mut_ptr().add(column),
                     sums_stride: SCORES_STRIDE * 4,
                 });
@@ -233,7 +239,7 @@ impl AttentionScratch {
             // SAFETY: as in `score`, which has written the scores.
             unsafe {
                 self.score(tiles, head, first, block);
-                for (row, greatest) in greatest.iter_mut().enumerate() {
+                for (row, greatest) in greatest.iter_mut().enumerate().take(head.rows(first)) {
                     let scores = self.scores[block % 2].as_ptr().add(row * SCORES_STRIDE);
                     let mut of_row = _mm512_set1_ps(*greatest);
                     for at in (0..n_keys).step_by(16) {
@@ -258,7 +264,7 @@ impl AttentionScratch {
         less: &[f32; SIDE],
     ) -> [__m512; SIDE] {
         let mut sums = [_mm512_setzero_ps(); SIDE];
-        let n_rows = SIDE.min(head.n_tokens - first);
+        let n_rows = head.rows(first);
         self.mixed[..SIDE * head.depth].fill(0.0);
         // SAFETY: as in `score` and `gather`; a row of shares begins in its own tile.
         unsafe {
@@ -277,17 +283,17 @@ impl AttentionScratch {
                     *sum = _mm512_add_ps(*sum, share);
                 }
                 if block > 0 {
-                    self.gather(tiles, head, block - 1);
+                    self.gather(tiles, head, first, block - 1);
                 }
             }
-            self.gather(tiles, head, head.n_blocks() - 1);
+            self.gather(tiles, head, first, head.n_blocks() - 1);
         }
         sums
     }
 
     /// Adds a block's values, as they are shared out, to `mixed`.
     #[inline]
-    unsafe fn gather(&mut self, tiles: &Tiles, head: &Head, block: usize) {
+    unsafe fn gather(&mut self, tiles: &Tiles, head: &Head, first_row: usize, block: usize) {
         let (start, _, n_steps) = head.block(block);
         for column in (0..head.head_dim).step_by(SIDE) {
             // SAFETY: by the caller of `attend`; places are inside the room.
@@ -300,6 +306,7 @@ impl AttentionScratch {
                     right: self.values.as_ptr().add(first + column * STEP),
                     right_step: head.depth / 16 * TILE * 2,
                     n_steps: head.value_parts.n() * n_steps,
+                    n_rows: head.rows(first_row),
                     sums: self.mixed.as_mut_ptr().add(column),
                     sums_stride: head.depth * 4,
                 };

@@ -220,9 +220,7 @@ impl Block {
         let tiles = Tiles::ready(self.isa.kind());
         let n_rows = n_tokens.next_multiple_of(SIDE);
         let together = rows_together(n_rows);
-        // Of a chunk, without what fills it up.
-        let there = |rows: &Range<usize>| rows.end.min(n_tokens) - rows.start;
-        let chunks = || (0..n_rows).step_by(together).map(|start| start..(start + together).min(n_rows));
+        let chunks = || (0..n_tokens).step_by(together).map(|start| start..(start + together).min(n_tokens));
         for rows in chunks() {
             // SAFETY: the room is made for all rows, rounded up to 32.
             unsafe {
@@ -231,7 +229,7 @@ impl Block {
                     false => self.tile_rows::<WORDS>(scratch, rows.clone()),
                 }
                 let (normed, projected) = (scratch.normed.as_ptr(), scratch.projected.as_mut_ptr());
-                scratch.record((Input::Projections, 0), normed, there(&rows), dim);
+                scratch.record((Input::Projections, 0), normed, rows.len(), dim);
                 let normed = self.left(normed, rows.len(), dim, &mut scratch.bytes[0]);
                 multiply(
                     &tiles,
@@ -269,7 +267,7 @@ impl Block {
             unsafe {
                 let (mixed, hidden) = (scratch.mixed.as_ptr(), scratch.hidden.as_mut_ptr());
                 let mixed = mixed.add(rows.start * dim * WORDS);
-                scratch.record((Input::Output, 0), mixed, there(&rows), dim);
+                scratch.record((Input::Output, 0), mixed, rows.len(), dim);
                 let mixed = self.left(mixed, rows.len(), dim, &mut scratch.bytes[0]);
                 multiply(&tiles, mixed, rows.len(), &self.output, &mut scratch.sums, |row, column, sums| {
                     add(sums, hidden.add((rows.start + row) * dim + column));
@@ -279,7 +277,7 @@ impl Block {
                     false => self.normalize::<WORDS, true>(&self.attention_norm, scratch, rows.clone()),
                 }
                 let (normed, wide) = (scratch.normed.as_ptr(), scratch.wide.as_mut_ptr());
-                scratch.record((Input::Widen, 0), normed, there(&rows), dim);
+                scratch.record((Input::Widen, 0), normed, rows.len(), dim);
                 let normed = self.left(normed, rows.len(), dim, &mut scratch.bytes[0]);
                 for (number, slice) in self.slices.iter().enumerate() {
                     multiply(
@@ -294,7 +292,7 @@ impl Block {
                             store_words::<WORDS>(out.add(16), gelu::<WORDS>(sums[1]));
                         },
                     );
-                    scratch.record((Input::Narrow, number * width), wide, there(&rows), width);
+                    scratch.record((Input::Narrow, number * width), wide, rows.len(), width);
                     let wide = self.left(wide, rows.len(), width, &mut scratch.bytes[1]);
                     multiply(
                         &tiles,
@@ -320,7 +318,7 @@ impl Block {
         match self.operands {
             Operands::Bf16 | Operands::TwiceBf16 => Left { tiles: words, ranges: std::ptr::null() },
             Operands::Int8 => {
-                room.bytes.at_least(n_rows * depth.next_multiple_of(BYTES_STEP));
+                room.bytes.at_least(n_rows.next_multiple_of(SIDE) * depth.next_multiple_of(BYTES_STEP));
                 room.ranges.at_least(n_rows);
                 let (bytes, ranges) = (room.bytes.as_mut_ptr(), room.ranges.as_mut_ptr());
                 // SAFETY: by the caller; the room is made.
@@ -427,7 +425,7 @@ fn slice_width(feed_forward_dim: usize) -> usize {
 /// compute one, the sums of the last are handed out, and lines of the next panel are sent for.
 ///
 /// # Safety
-/// `left` holds `n_rows` (a multiple of 32) rows of the layer's depth, of its kind of operands.
+/// `left` holds `n_rows` rows of the layer's depth, of its kind of operands, and room for as many as make a multiple of 32.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")]
 unsafe fn multiply(
@@ -449,7 +447,7 @@ unsafe fn multiply(
             Weights::Bytes(bytes) => bytes.panel(panel).as_ptr().cast(),
         }
     };
-    let (per_panel, n_panels) = (n_rows / SIDE, layer.bias.len() / SIDE);
+    let (per_panel, n_panels) = (n_rows.div_ceil(SIDE), layer.bias.len() / SIDE);
     let n_slices = tiles.n_slices(n_steps * n_words);
     // Sums of one slice are there for the next; else those of two products in turns.
     let n_rooms = if n_slices == 1 { 2 } else { per_panel + 1 };
@@ -473,6 +471,7 @@ unsafe fn multiply(
                 right: panel_of(panel).byte_add(steps.start * right_step),
                 right_step,
                 n_steps: steps.len(),
+                n_rows: (n_rows - of_panel * SIDE).min(SIDE),
                 sums: room.add((panel * per_panel + of_panel) % n_rooms * SIDE * SIDE),
                 sums_stride: SIDE * 4,
             };
@@ -499,7 +498,7 @@ unsafe fn multiply(
                     [_mm512_loadu_ps(at), _mm512_loadu_ps(at.add(16))]
                 };
                 let bias = of_columns(&layer.bias);
-                for row in of_parts(SIDE) {
+                for row in of_parts((n_rows - first).min(SIDE)) {
                     let at = sums.add(row * SIDE);
                     let sums = [_mm512_load_ps(at), _mm512_load_ps(at.add(16))];
                     let sums = match &layer.weights {

@@ -56,6 +56,8 @@ pub(crate) struct Product {
     pub(crate) right_step: usize,
     /// Steps of 32 of depth, at least one; of bytes, steps of 64.
     pub(crate) n_steps: usize,
+    /// Rows that count, at least one; of the others the sums are any.
+    pub(crate) n_rows: usize,
     /// Sums, 32 rows of 32; of bytes, the bits of integers.
     pub(crate) sums: *mut f32,
     /// Bytes from row to row.
@@ -128,7 +130,7 @@ impl Tiles {
             // SAFETY: by the caller; the processor has what the kind says.
             Kind::Amx => unsafe { add_narrow_amx(product) },
             // SAFETY: likewise.
-            Kind::Avx512 => unsafe { multiply_avx512::<1, 1, false>(product, true) },
+            Kind::Avx512 => unsafe { multiply_avx512::<16, 1, 1, false>(product, true) },
         }
     }
 
@@ -176,9 +178,9 @@ impl Tiles {
         unsafe {
             match (self.0, numbers) {
                 (Kind::Amx, _) => store_sums(product),
-                (Kind::Avx512, Numbers::Words) => multiply_avx512::<2, 1, false>(product, from_sums),
-                (Kind::Avx512, Numbers::Twofold) => multiply_avx512::<2, 2, false>(product, from_sums),
-                (Kind::Avx512, Numbers::Bytes) => multiply_avx512::<2, 1, true>(product, from_sums),
+                (Kind::Avx512, Numbers::Words) => multiply_avx512::<8, 2, 1, false>(product, from_sums),
+                (Kind::Avx512, Numbers::Twofold) => multiply_avx512::<8, 2, 2, false>(product, from_sums),
+                (Kind::Avx512, Numbers::Bytes) => multiply_avx512::<8, 2, 1, true>(product, from_sums),
             }
         }
     }
@@ -358,14 +360,13 @@ unsafe fn add_narrow_amx(p: &Product) {
     }
 }
 
-/// Some rows at a time and 16 columns or twice as many: sixteen registers of sums.
+/// Some rows at a time and 16 columns or twice as many: sixteen registers of sums, so many that none is waited for.
 #[target_feature(enable = "avx512f,avx512bf16,avx512vnni")]
-unsafe fn multiply_avx512<const TILES: usize, const WORDS: usize, const BYTES: bool>(
+unsafe fn multiply_avx512<const ROWS: usize, const TILES: usize, const WORDS: usize, const BYTES: bool>(
     p: &Product,
     from_sums: bool,
 ) {
-    const ROWS: usize = 8;
-    for first in (0..SIDE).step_by(ROWS) {
+    for first in (0..p.n_rows).step_by(ROWS) {
         let place = |row: usize, tile: usize| {
             p.sums.wrapping_byte_add((first + row) * p.sums_stride).wrapping_add(16 * tile)
         };
@@ -379,7 +380,7 @@ unsafe fn multiply_avx512<const TILES: usize, const WORDS: usize, const BYTES: b
             }
         }
         for step in 0..p.n_steps {
-            // SAFETY: by the caller of `Tiles::multiply`; eight rows are of one tile.
+            // SAFETY: by the caller of `Tiles::multiply`; these rows are of one tile.
             let (lefts, right) = unsafe {
                 let rows = if first < 16 { p.left } else { p.lower };
                 let lefts = rows.add(step * WORDS * TILE + first % 16 * STEP);
