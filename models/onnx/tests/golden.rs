@@ -13,7 +13,7 @@ use protext_core::{
     Encoder, EncoderInput, LongPolicy, Modality, N_WORD_COMPONENTS, Piece, PieceOutput, ProteinSequence,
     ResiduePolicy, RowKind, Text,
 };
-use protext_onnx::{OnnxEncoder, OnnxRuntime, Precision};
+use protext_onnx::{OnnxEncoder, OnnxRuntime, Precision, SessionPlan};
 use protext_registry::ReadyModel;
 use protext_registry::convert::Dialect;
 use serde_json::Value;
@@ -245,6 +245,25 @@ fn the_default_encoders_match_pytorch_in_graphs_without_padding() {
         };
         check_proteins(precision, open);
         check_texts(precision, open);
+    }
+}
+
+/// Types and shapes are right in the graph as it is; it is CUDA's operator alone that the CPU provider lacks.
+#[test]
+fn a_graph_without_padding_lacks_nothing_but_its_attention_on_a_cpu() {
+    let Some(runtime) = support::runtime_or_say("a packed graph as it is") else { return };
+    for dialect in [Dialect::Packed, Dialect::PackedHalves] {
+        for family in ["tiny_esm", "tiny_bert"] {
+            let folder = tempfile::tempdir().unwrap();
+            let spec = support::tiny_spec_in(dialect, family, "config.json", &[1, 3], folder.path());
+            let refused = OnnxEncoder::open(&runtime, spec, SessionPlan::default()).err().unwrap();
+            let reason = std::error::Error::source(&refused).unwrap().to_string();
+            let is_lacking =
+                ["Failed to find kernel for com.microsoft.", "Could not find an implementation for "]
+                    .iter()
+                    .any(|said| reason.contains(&format!("{said}PackedMultiHeadAttention")));
+            assert!(is_lacking, "{dialect:?} of {family}: {reason}");
+        }
     }
 }
 

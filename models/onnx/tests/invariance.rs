@@ -9,6 +9,7 @@ use protext_core::{
     ResiduePolicy,
 };
 use protext_onnx::OnnxEncoder;
+use protext_registry::convert::Dialect;
 
 const TOLERANCE: f32 = 1e-4;
 
@@ -34,10 +35,23 @@ fn same(a: &Encoded, b: &Encoded) {
 
 #[test]
 fn alone_equals_batched_equals_padded() {
-    let Some(runtime) = support::runtime_or_say("alone_equals_batched_equals_padded") else { return };
+    check_company(Dialect::OnnxRuntime);
+}
+
+/// CUDA's attention spelled out.
+#[test]
+fn alone_equals_one_behind_the_other() {
+    check_company(Dialect::Packed);
+}
+
+fn check_company(dialect: Dialect) {
+    let Some(runtime) = support::runtime_or_say("alone equals in company") else { return };
     let folder = tempfile::tempdir().unwrap();
-    let encoder =
-        support::open(&runtime, support::tiny_spec("tiny_esm", "config.json", &[1, 3], folder.path()));
+    let mut spec = support::tiny_spec_in(dialect, "tiny_esm", "config.json", &[1, 3], folder.path());
+    if dialect == Dialect::Packed {
+        spec.onnx = support::spelled::spell_out(&spec.onnx, folder.path());
+    }
+    let encoder = support::open(&runtime, spec);
     let worker = std::cell::RefCell::new(encoder.open_worker().unwrap());
     let sequences = proptest::collection::vec("[ACDEFGHIKLMNPQRSTVWYX*]{1,80}[ACDEF]", 1..6);
     let mut runner = TestRunner::new(Config { cases: 48, failure_persistence: None, ..Config::default() });

@@ -176,6 +176,45 @@ fn halves_are_the_same_graph_with_blocks_in_16_bits() {
     }
 }
 
+/// One operator of attention a block, no branches, and the weights of the graph that pads.
+#[test]
+fn packed_graphs_take_sequences_one_behind_the_other() {
+    for (dialect, padded) in
+        [(Dialect::Packed, Dialect::OnnxRuntime), (Dialect::PackedHalves, Dialect::Halves)]
+    {
+        for (family, layouts) in LAYOUTS {
+            let folder = tempfile::tempdir().unwrap();
+            let mut request = request(family, layouts[0], folder.path());
+            request.options.dialect = padded;
+            let padded = read(&convert(&request).unwrap());
+            request.options.dialect = dialect;
+            let packed = read(&convert(&request).unwrap());
+            let graph = packed.graph.as_ref().unwrap();
+            let inputs = [
+                "token_ids 7:tokens",
+                "positions 7:tokens",
+                "sequences 7:tokens",
+                "weights 1:tokens",
+                "token_offset 6:batch,longest",
+                "cumulative_lengths 6:ends",
+            ];
+            assert_eq!(interface(&graph.input), inputs);
+            let outputs = [
+                "mean 1:batch,16",
+                "hidden 1:1,tokens,16",
+                "layer_means 1:batch,32",
+                "layer_variances 1:batch,32",
+            ];
+            assert_eq!(interface(&graph.output), outputs);
+            let operators = operators(graph);
+            let n_of = |op: &str| operators.iter().filter(|(_, name)| name == op).count();
+            assert_eq!([n_of("PackedMultiHeadAttention"), n_of("MultiHeadAttention"), n_of("If")], [3, 0, 0]);
+            let layers = |model| weights(model).into_iter().filter(|(name, _)| name.starts_with("encoder"));
+            assert!(layers(&packed).eq(layers(&padded)), "{family}");
+        }
+    }
+}
+
 #[test]
 fn whole_blocks_are_one_operator_each() {
     for (family, layouts) in LAYOUTS {
