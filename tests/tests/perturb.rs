@@ -114,6 +114,14 @@ fn trained_with(folder: &Path, table: &str, data: &str, name: &str, further: &[&
     head
 }
 
+/// What `protext perturb` answers, gene by gene.
+fn asked(head: &str, table: &str, further: &[&str]) -> Vec<Value> {
+    let ran = run(&[&["perturb", "--head", head, "--genes", table, "--format", "json"], further].concat());
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let answers = String::from_utf8(ran.stdout).unwrap();
+    answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 #[test]
 fn a_head_learns_a_known_truth_from_a_matrix_and_answers_by_name() {
     if !is_ready("perturb") {
@@ -131,25 +139,7 @@ fn a_head_learns_a_known_truth_from_a_matrix_and_answers_by_name() {
     );
     assert!(metric(&card, "cv_top20_mse") < metric(&card, "cv_training_mean_top20_mse"), "{card}");
     // GENE4 is of the family of GENE0: OUT0, OUT4 and OUT8 rise by 3.
-    let ran = run(&[
-        "perturb",
-        "gene4",
-        "OLD1+GENE0",
-        "--head",
-        &head,
-        "--genes",
-        &table,
-        "--top",
-        "3",
-        "--format",
-        "json",
-    ]);
-    assert!(ran.status.success(), "{}", stderr(&ran));
-    let answers: Vec<Value> = String::from_utf8(ran.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let answers = asked(&head, &table, &["gene4", "OLD1+GENE0", "--top", "3"]);
     let names: Vec<&str> = answers[0]["movers"]
         .as_array()
         .unwrap()
@@ -187,10 +177,7 @@ fn changes_are_learnt_by_ridge_an_mlp_or_both_and_the_file_answers_as_it_was_mea
             (says("ridge regression, penalty 1"), says("an MLP of")),
             (method != "mlp", method != "ridge")
         );
-        let asked = ["GENE4", "--head", &head, "--genes", &table, "--top", "12", "--format", "json"];
-        let ran = run(&[&["perturb"], &asked[..]].concat());
-        assert!(ran.status.success(), "{}", stderr(&ran));
-        let answer: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let answer = asked(&head, &table, &["GENE4", "--top", "12"]).remove(0);
         let mut movers: Vec<(String, f64)> = answer["movers"]
             .as_array()
             .unwrap()

@@ -122,7 +122,10 @@ pub enum Packing {
     #[default]
     Padded,
     /// One behind the other, nothing padded, whatever their lengths.
-    Unpadded,
+    Unpadded {
+        /// Most pieces in one batch.
+        max_pieces: usize,
+    },
     /// A list, nothing padded, in one costly request: as many pieces as there are, up to the limits.
     Listed {
         /// Most pieces in one batch.

@@ -89,6 +89,9 @@ enum Tokens {
     Text(Box<TextTokenizer>),
 }
 
+/// Of a batch without padding: matrices of all tokens by sequences, by which it is pooled, then take 128 MB each at most.
+const MOST_SEQUENCES: usize = 1 << 10;
+
 /// A loaded encoder.
 pub struct OnnxEncoder {
     spec: EncoderSpec,
@@ -275,7 +278,7 @@ impl Encoder for OnnxEncoder {
     fn packing(&self) -> Packing {
         match self.layout {
             Layout::Padded => Packing::Padded,
-            Layout::Packed => Packing::Unpadded,
+            Layout::Packed => Packing::Unpadded { max_pieces: MOST_SEQUENCES },
         }
     }
 

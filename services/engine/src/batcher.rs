@@ -437,7 +437,7 @@ fn next_batch(shared: &Shared, has_session: bool) -> Next {
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let batch = match shared.packing {
-            packing @ (Packing::Padded | Packing::Unpadded) => {
+            packing @ (Packing::Padded | Packing::Unpadded { .. }) => {
                 queue.take_batch(packing, shared.settings.max_batch_tokens)
             }
             Packing::Listed { max_pieces, max_tokens } => queue.take_list(max_pieces, max_tokens),
@@ -476,7 +476,7 @@ impl Queue {
     /// Whether what waits is enough for a list.
     fn fills(&self, packing: Packing) -> bool {
         match packing {
-            Packing::Padded | Packing::Unpadded => true,
+            Packing::Padded | Packing::Unpadded { .. } => true,
             Packing::Listed { max_pieces, max_tokens } => {
                 self.tasks.len() >= max_pieces || self.n_tokens >= max_tokens
             }
@@ -529,7 +529,9 @@ impl Queue {
                     let alike = longest.abs_diff(n_tokens) * 8 <= longest.max(n_tokens);
                     alike && padded <= max_batch_tokens
                 }
-                _ => n_batch_tokens + n_tokens <= max_batch_tokens,
+                Packing::Unpadded { max_pieces } | Packing::Listed { max_pieces, .. } => {
+                    batch.len() < max_pieces && n_batch_tokens + n_tokens <= max_batch_tokens
+                }
             };
             if !fits || task.want_hidden != want_hidden {
                 index += 1;
@@ -715,16 +717,16 @@ mod tests {
 
     #[test]
     fn where_nothing_is_padded_batches_take_whatever_fits() {
-        let encoder = EchoEncoder { packing: Packing::Unpadded, ..closed_gate() };
+        let encoder = EchoEncoder { packing: Packing::Unpadded { max_pieces: 4 }, ..closed_gate() };
         let batcher = start(&encoder, settings(20, 10_000)).unwrap();
         let busy = occupy(&batcher);
-        let lengths = [9, 1, 9, 10, 1, 30, 1];
+        let lengths = [9, 1, 9, 10, 1, 30, 1, 1, 1, 1];
         let waiting: Vec<_> = lengths.map(|n| batcher.try_submit(&record(&[n], 1), false).unwrap()).into();
         open(&encoder);
         busy.blocking_recv().unwrap().unwrap();
         waiting.into_iter().for_each(|reply| drop(reply.blocking_recv().unwrap().unwrap()));
         let batches = encoder.batches.lock().unwrap().clone();
-        assert_eq!(batches, vec![vec![1], vec![9, 1, 9, 1], vec![10, 1], vec![30]]);
+        assert_eq!(batches, vec![vec![1], vec![9, 1, 9, 1], vec![10, 1, 1, 1], vec![30], vec![1]]);
         assert_eq!(batcher.counts().n_padding_tokens, 0);
     }
 

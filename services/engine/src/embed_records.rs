@@ -176,7 +176,7 @@ fn most_in_flight(embedder: &Embedder) -> (usize, usize) {
     let n_workers = settings.n_workers.max(1);
     match embedder.encoder().packing() {
         // One batch that runs and one that waits; those of CPUs are far smaller than what is in flight anyway.
-        Packing::Padded | Packing::Unpadded => {
+        Packing::Padded | Packing::Unpadded { .. } => {
             let n_residues = MAX_RESIDUES_IN_FLIGHT.max(2 * n_workers * settings.max_batch_tokens);
             (MAX_RECORDS_IN_FLIGHT.max(n_residues / RESIDUES_OF_A_RECORD), n_residues)
         }

@@ -52,7 +52,7 @@ pub fn embed_shard<E: From<EngineError>>(
     let max_groups = embedder.batcher().settings().n_workers.max(1) + 1;
     let group_residues = match embedder.encoder().packing() {
         // Several batches, so that what is left over of a group is little.
-        Packing::Padded | Packing::Unpadded => GROUP_RESIDUES.max(4 * settings.max_batch_tokens),
+        Packing::Padded | Packing::Unpadded { .. } => GROUP_RESIDUES.max(4 * settings.max_batch_tokens),
         Packing::Listed { max_tokens, .. } => GROUP_RESIDUES.max(max_tokens),
     };
     let mut groups: VecDeque<Vec<Result<Pending, EngineError>>> = VecDeque::new();

@@ -17,7 +17,7 @@ pub(crate) fn goes_alone(parts: &[Prepared], packing: Packing, max_batch_tokens:
     let mut pieces = parts.iter().flat_map(|part| &part.pieces);
     match packing {
         Packing::Padded => pieces.all(|piece| 2 * piece.n_tokens() > max_batch_tokens),
-        Packing::Unpadded => pieces.all(|piece| piece.n_tokens() >= max_batch_tokens),
+        Packing::Unpadded { .. } => pieces.all(|piece| piece.n_tokens() >= max_batch_tokens),
         Packing::Listed { .. } => false,
     }
 }
@@ -60,7 +60,9 @@ impl Open {
                 let alike = self.longest.abs_diff(n_tokens) * 8 <= longest;
                 alike && longest * (self.pieces.len() + 1) <= max_batch_tokens
             }
-            Packing::Unpadded => self.n_tokens + n_tokens <= max_batch_tokens,
+            Packing::Unpadded { max_pieces } => {
+                self.pieces.len() < max_pieces && self.n_tokens + n_tokens <= max_batch_tokens
+            }
             Packing::Listed { max_pieces, max_tokens } => {
                 self.pieces.len() < max_pieces && self.n_tokens + n_tokens <= max_tokens
             }
@@ -101,15 +103,18 @@ mod tests {
         assert!(!goes_alone(&record(&[17, 16]), Packing::Padded, 32), "one of two could have company");
         let listed = Packing::Listed { max_pieces: 3, max_tokens: 20 };
         assert!(!goes_alone(&record(&[30]), listed, 32));
-        assert!(goes_alone(&record(&[32, 40]), Packing::Unpadded, 32));
-        assert!(!goes_alone(&record(&[31]), Packing::Unpadded, 32), "one token more has room");
+        let unpadded = Packing::Unpadded { max_pieces: 5 };
+        assert!(goes_alone(&record(&[32, 40]), unpadded, 32));
+        assert!(!goes_alone(&record(&[31]), unpadded, 32), "one token more has room");
     }
 
     #[test]
     fn batches_keep_their_budget_and_padded_ones_hold_like_lengths() {
         assert_eq!(sizes(&[8, 8, 8, 9, 30, 100], Packing::Padded, 32), [3, 1, 1, 1]);
         assert_eq!(sizes(&[], Packing::Padded, 32), [0; 0]);
-        assert_eq!(sizes(&[8, 1, 20, 3, 9, 30, 100], Packing::Unpadded, 32), [4, 1, 1, 1]);
+        let unpadded = Packing::Unpadded { max_pieces: 5 };
+        assert_eq!(sizes(&[8, 1, 20, 3, 9, 30, 100], unpadded, 32), [4, 1, 1, 1]);
+        assert_eq!(sizes(&[1, 1, 1, 1, 1, 1, 1], unpadded, 32), [5, 2]);
         let listed = Packing::Listed { max_pieces: 3, max_tokens: 20 };
         assert_eq!(sizes(&[9, 1, 5, 10, 1, 30, 1], listed, 1), [3, 2, 1, 1]);
     }

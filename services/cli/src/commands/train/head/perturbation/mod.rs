@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use ndarray::{Array1, Array2};
 use protext_core::card::CardData;
 use protext_core::{FeatureCard, FeatureKind, HeadCard, HeadFigure, HeadTask, Modality, Space};
@@ -242,7 +243,9 @@ impl Training<'_> {
             Ok((recipe, head.on_unscaled(&self.table.block_scale(recipe.blocks.weights()))))
         });
         let fitted: Vec<(ScreenRecipe, GeneHead)> = fitted.collect::<anyhow::Result<_>>()?;
-        let down: Vec<_> = fitted.iter().filter_map(|(_, head)| Some(head.down.as_ref()?.view())).collect();
+        let down = fitted.iter().map(|(_, head)| head.down.as_ref().map(ndarray::Array2::view));
+        let down: Option<Vec<_>> = down.collect();
+        let down = down.context("screens are learnt by ridge regression")?;
         let mean: Vec<_> = fitted.iter().map(|(_, head)| head.mean.view()).collect();
         let joined = GeneHead {
             down: Some(ndarray::concatenate(ndarray::Axis(1), &down)?),
