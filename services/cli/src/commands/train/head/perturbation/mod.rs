@@ -243,7 +243,7 @@ impl Training<'_> {
             Ok((recipe, head.on_unscaled(&self.table.block_scale(recipe.blocks.weights()))))
         });
         let fitted: Vec<(ScreenRecipe, GeneHead)> = fitted.collect::<anyhow::Result<_>>()?;
-        let down = fitted.iter().map(|(_, head)| head.down.as_ref().map(ndarray::Array2::view));
+        let down = fitted.iter().map(|(_, head)| head.down.as_ref().map(|down| down.view()));
         let down: Option<Vec<_>> = down.collect();
         let down = down.context("screens are learnt by ridge regression")?;
         let mean: Vec<_> = fitted.iter().map(|(_, head)| head.mean.view()).collect();
