@@ -9,7 +9,7 @@ const FLOAT: i64 = 1;
 const INT64: i64 = 7;
 
 /// Writes the graph at `onnx` to `folder`, every `PackedMultiHeadAttention` as what it is: each token attends to those between the
-/// same two of `cumulative_lengths`. Weights beside the graph are linked.
+/// same two of `cumulative_lengths`. Weights beside the graph are copied.
 pub fn spell_out(onnx: &Path, folder: &Path) -> PathBuf {
     let mut model = ModelProto::decode(std::fs::read(onnx).unwrap().as_slice()).unwrap();
     let graph = model.graph.as_mut().unwrap();

@@ -123,26 +123,26 @@ impl<'w> EncoderGraph<'w> {
     /// each token's sequence, `[1, tokens, 1]`.
     pub(super) fn share_of_others(&mut self, is_such: &Value) -> Value {
         let g = &mut self.builder;
-        match &self.layout {
+        let (n_such, lengths) = match &self.layout {
             Layout::Padded { lengths, is_token, .. } => {
                 let is_such = g.node("And", [is_such, is_token]).output();
                 let is_such = g.cast(&is_such, ElementType::Float32);
                 let n_such = g.reduce_sum(&is_such, &[1]);
                 let lengths = g.cast(lengths, ElementType::Float32);
-                let lengths = g.unsqueeze(&lengths, &[1]);
-                let share = g.div(&n_such, &lengths);
-                let one = g.f32_scalar(1.0);
-                let others = g.sub(&one, &share);
-                g.unsqueeze(&others, &[2])
+                (n_such, g.unsqueeze(&lengths, &[1]))
             }
-            Layout::Packed { sequences, members, .. } => {
+            Layout::Packed { members, .. } => {
                 let is_such = g.cast(is_such, ElementType::Float32);
                 let is_such = g.mul(members, &is_such);
-                let n_such = g.reduce_sum(&is_such, &[1]);
-                let lengths = g.reduce_sum(members, &[1]);
-                let share = g.div(&n_such, &lengths);
-                let one = g.f32_scalar(1.0);
-                let others = g.sub(&one, &share);
+                (g.reduce_sum(&is_such, &[1]), g.reduce_sum(members, &[1]))
+            }
+        };
+        let share = g.div(&n_such, &lengths);
+        let one = g.f32_scalar(1.0);
+        let others = g.sub(&one, &share);
+        match &self.layout {
+            Layout::Padded { .. } => g.unsqueeze(&others, &[2]),
+            Layout::Packed { sequences, .. } => {
                 let others = g.gather(&others, sequences);
                 g.unsqueeze(&others, &[0])
             }

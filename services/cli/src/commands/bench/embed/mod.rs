@@ -31,7 +31,6 @@ const ONNXRUNTIME_PEER: &str = include_str!("../../peers/onnxruntime_peer.py");
 const OPENVINO_PEER: &str = include_str!("../../peers/openvino_peer.py");
 const ESM_CPP_PEER: &str = include_str!("../../peers/esm_cpp_peer.py");
 const PYTORCH_PEER: &str = include_str!("../../peers/pytorch_peer.py");
-const PYTORCH_CUDA_PEER: &str = include_str!("../../peers/pytorch_cuda_peer.py");
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -121,16 +120,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let running =
         embedder.encoder().running().context("an encoder that runs elsewhere is not measured here")?;
     let (device, precision) = (running.device.clone(), running.precision.clone());
-    let is_on_gpu = device == Device::Cuda.to_string();
+    let of_peers = if device == Device::Cuda.to_string() { "cuda" } else { "cpu" };
     let mut peers = [
-        Peer::new("onnxruntime", ONNXRUNTIME_PEER, model.onnx),
-        Peer::new("openvino", OPENVINO_PEER, standard),
-        Peer::new("esm-cpp", ESM_CPP_PEER, checkpoint.clone()),
-        Peer::new("torch with transformers", PYTORCH_PEER, checkpoint.clone()),
-        Peer::new("torch with transformers on a GPU", PYTORCH_CUDA_PEER, checkpoint),
+        Peer::new(("onnxruntime", "cpu"), ONNXRUNTIME_PEER, model.onnx),
+        Peer::new(("openvino", "cpu"), OPENVINO_PEER, standard),
+        Peer::new(("esm-cpp", "cpu"), ESM_CPP_PEER, checkpoint.clone()),
+        Peer::new(("torch with transformers", "cpu"), PYTORCH_PEER, checkpoint.clone()),
+        Peer::new(("torch with transformers on a GPU", "cuda"), PYTORCH_PEER, checkpoint),
     ];
-    // A GPU has one peer, the CPU the others.
-    let n_peers = peers.len();
     let (mut ours, mut rows) = (Vec::new(), Vec::new());
     let before = embedder.batcher().counts();
     for round in 0..args.rounds {
@@ -138,8 +135,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         let (rate, encoded) = embed_once(&embedder, &records)?;
         ours.push(rate);
         rows = encoded;
-        let (of_cpu, of_gpu) = peers.split_at_mut(n_peers - 1);
-        for peer in if is_on_gpu { of_gpu } else { of_cpu } {
+        for peer in peers.iter_mut().filter(|peer| peer.device == of_peers) {
             peer.run(&sequences, n_threads);
         }
     }

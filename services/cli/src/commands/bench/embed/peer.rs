@@ -11,6 +11,8 @@ use crate::commands::bench::percentile::percentile_of;
 /// One program.
 pub(super) struct Peer {
     pub(super) name: &'static str,
+    /// What it runs on, `cpu` or `cuda`.
+    pub(super) device: &'static str,
     script: &'static str,
     model: PathBuf,
     /// Residues per second of each round.
@@ -34,8 +36,12 @@ struct Said {
 
 impl Peer {
     /// `model` is what the script reads: a graph or a checkpoint's folder.
-    pub(super) fn new(name: &'static str, script: &'static str, model: PathBuf) -> Self {
-        Self { name, script, model, rates: Vec::new(), way: None, peak_flops: None, failure: None }
+    pub(super) fn new(
+        (name, device): (&'static str, &'static str),
+        script: &'static str,
+        model: PathBuf,
+    ) -> Self {
+        Self { name, device, script, model, rates: Vec::new(), way: None, peak_flops: None, failure: None }
     }
 
     /// Runs it once and keeps its rate. After a failure it is left out.
@@ -59,7 +65,12 @@ impl Peer {
 
     fn said(&self, sequences: &Path, n_threads: usize) -> Result<Said, String> {
         let mut command = Command::new(python());
-        command.args(["-c", self.script]).arg(&self.model).arg(sequences).arg(n_threads.to_string());
+        command
+            .args(["-c", self.script])
+            .arg(&self.model)
+            .arg(sequences)
+            .arg(n_threads.to_string())
+            .arg(self.device);
         let output = command.output().map_err(|error| error.to_string())?;
         if !output.status.success() {
             let errors = String::from_utf8_lossy(&output.stderr);
