@@ -24,7 +24,7 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 # Layers, width, heads. Source: Lin et al. 2023.
-CPU = ["cpu:fp32", "cpu:bf16x3", "cpu:bf16", "cpu:int8"]
+CPU = ["cpu:fp32", "cpu:bf16x3", "cpu:int16", "cpu:bf16", "cpu:int8"]
 SHAPES = {"35M": (12, 480, 20), "150M": (30, 640, 20), "650M": (33, 1280, 20)}
 CPU_COLUMNS = {
     "ratio_to_pytorch": "PyTorch fp32, sorted batches",
@@ -157,7 +157,8 @@ def page(results, scaled, skipped, arguments):
         f"bfloat16 {'yes' if has('amx_bf16') else 'no'}) by `docs/results/speed.py` (`make bench`, which fetches the peers) with",
         f"{arguments.said}. Ours and the peers embed the",
         "same proteins of 30 to 1,022 residues in turns; the median of the rounds counts. Ratios travel, absolute rates do not.",
-        "Processors with tiles of bfloat16 are in [speed.md](speed.md), those with AVX-512 alone in [speed_avx512.md](speed_avx512.md).",
+        "Processors with tiles of bfloat16 are in [speed.md](speed.md), those with AVX-512 alone in [speed_avx512.md](speed_avx512.md), those",
+        "with AVX2 alone in [speed_avx2.md](speed_avx2.md).",
         "",
         "Times faster than, in the same run:",
         "",

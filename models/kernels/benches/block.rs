@@ -47,7 +47,7 @@ fn block(isa: Isa, operands: Operands, shape: BlockShape) -> Block {
 
 fn main() {
     let Some(best) = Isa::detect() else {
-        println!("NOT RUN: this processor has no products in bfloat16");
+        println!("NOT RUN: this processor has neither bfloat16 nor AVX2");
         return;
     };
     println!(
@@ -56,7 +56,12 @@ fn main() {
     );
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let shapes = [("8M", 320, 20), ("35M", 480, 20), ("150M", 640, 20), ("650M", 1280, 20)];
-    let kinds = [("bf16", Operands::Bf16), ("bf16x3", Operands::TwiceBf16), ("int8", Operands::Int8)];
+    let kinds = [
+        ("bf16", Operands::Bf16),
+        ("bf16x3", Operands::TwiceBf16),
+        ("int8", Operands::Int8),
+        ("int16", Operands::Int16),
+    ];
     // Whatever is named, or all where nothing of its sort is.
     let is_wanted = |name: &str, names: &[&str]| {
         wanted.iter().any(|word| word == name) || !wanted.iter().any(|word| names.contains(&word.as_str()))
@@ -75,7 +80,9 @@ fn main() {
                 (0..N_TOKENS / length).map(|at| at * length..(at + 1) * length).collect();
             let n_tokens = sequences.len() * length;
             let (mut scratch, mut out) = (Scratch::default(), vec![0.0; n_tokens * dim]);
-            let kinds_wanted = kinds.iter().filter(|kind| is_wanted(kind.0, &kinds.map(|kind| kind.0)));
+            let kinds_wanted = kinds
+                .iter()
+                .filter(|kind| best.takes(kind.1) && is_wanted(kind.0, &kinds.map(|kind| kind.0)));
             let found = kinds_wanted.map(|&(kind, operands)| {
                 let blocks: Vec<Block> = (0..N_LAYERS).map(|_| block(best, operands, shape)).collect();
                 let mut least = f64::INFINITY;

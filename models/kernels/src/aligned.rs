@@ -1,4 +1,4 @@
-//! Numbers that begin on a cache line, as tiles want, which are read and written a line at a time: `docs/decisions/bf16-blocks.md`.
+//! Numbers that begin on a cache line, as tiles want, which are read and written a line at a time: `docs/decisions/blocks.md`.
 
 use std::ops::{Deref, DerefMut};
 
@@ -11,6 +11,7 @@ struct Line([u8; 64]);
 pub(crate) trait Plain: Copy {}
 impl Plain for u8 {}
 impl Plain for u16 {}
+impl Plain for i16 {}
 impl Plain for f32 {}
 impl Plain for [f32; 2] {}
 

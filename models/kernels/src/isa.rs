@@ -1,9 +1,12 @@
 //! Which of the processor's instructions can be used.
 
-/// Instructions for products in bfloat16 and in eight bits. A value is proof that the processor has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Isa(Kind);
+use crate::shape::Operands;
 
+/// Instructions for products in 16 bits and fewer. A value is proof that the processor has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Isa(Option<Kind>);
+
+/// Instructions for bfloat16 and bytes, beside AVX2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "only made there"))]
 pub(crate) enum Kind {
@@ -17,10 +20,14 @@ impl Isa {
     /// The fastest that this processor has and the system permits; `None` if there is none.
     #[must_use]
     pub fn detect() -> Option<Self> {
-        Self::avx512().map(|avx512| if amx_is_permitted() { Self(Kind::Amx) } else { avx512 })
+        match Self::avx512() {
+            Some(_) if amx_is_permitted() => Some(Self(Some(Kind::Amx))),
+            Some(avx512) => Some(avx512),
+            None => Self::avx2(),
+        }
     }
 
-    /// Without tiles, where the processor has the instructions.
+    /// Without tiles, where the processor has instructions for bfloat16.
     #[must_use]
     pub fn avx512() -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
@@ -30,10 +37,8 @@ impl Isa {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512bf16")
-                && is_x86_feature_detected!("avx512vnni")
-                && is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("fma");
-            has_all.then_some(Self(Kind::Avx512))
+                && is_x86_feature_detected!("avx512vnni");
+            Self::avx2().filter(|_| has_all).map(|_| Self(Some(Kind::Avx512)))
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
@@ -41,25 +46,63 @@ impl Isa {
         }
     }
 
-    /// Whether products in bfloat16 are faster here than in 32 bits. Tiles are; AMD's processors do twice as many numbers in the same
-    /// time; on Intel's without tiles they gained nothing (`docs/decisions/bf16-blocks.md`).
+    /// Without those for bfloat16.
     #[must_use]
-    pub fn is_fast(self) -> bool {
-        self.0 == Kind::Amx || is_amd()
+    pub fn avx2() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let has_all = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            has_all.then_some(Self(None))
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            None
+        }
+    }
+
+    /// Whether blocks of such operands can be computed with them.
+    #[must_use]
+    pub fn takes(self, operands: Operands) -> bool {
+        self.0.is_some() || operands == Operands::Int16
+    }
+
+    /// The operands that are faster here than 32 bits and near enough to them to be anyone's choice. Tiles do bfloat16 fast; AMD's
+    /// processors do twice as many numbers in the same time; Intel's without tiles gained nothing (`docs/decisions/blocks.md`). With AVX2
+    /// alone whole numbers of 16 bits are twice as many in a word as those of 32 bits.
+    #[must_use]
+    pub fn fast_operands(self) -> Option<Operands> {
+        match self.0 {
+            Some(Kind::Amx) => Some(Operands::Bf16),
+            Some(Kind::Avx512) => is_amd().then_some(Operands::Bf16),
+            None => (!has_avx512()).then_some(Operands::Int16),
+        }
     }
 
     /// Their name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self.0 {
-            Kind::Amx => "AMX",
-            Kind::Avx512 => "AVX-512",
+            Some(Kind::Amx) => "AMX",
+            Some(Kind::Avx512) => "AVX-512",
+            None => "AVX2",
         }
     }
 
     #[cfg(target_arch = "x86_64")]
-    pub(crate) fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> Option<Kind> {
         self.0
+    }
+}
+
+/// Whether products in 32 bits take 16 numbers at once, as ONNX Runtime's do then.
+fn has_avx512() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        is_x86_feature_detected!("avx512f")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
     }
 }
 

@@ -15,17 +15,8 @@ pub enum Operands {
     /// Bytes: weights with a scale for each column, and rows with a least number and a step of their own. Products of attention are those
     /// of bfloat16.
     Int8,
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Operands {
-    /// Words of a number outside of bytes.
-    pub(crate) fn n_words(self) -> usize {
-        match self {
-            Self::TwiceBf16 => 2,
-            Self::Bf16 | Self::Int8 => 1,
-        }
-    }
+    /// Whole numbers of 16 bits, with a scale for each column of weights and for each row. Those of attention are, too.
+    Int16,
 }
 
 /// Sizes of a block.

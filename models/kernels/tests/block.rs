@@ -181,16 +181,25 @@ fn tables(n: usize, head_dim: usize) -> (Vec<f32>, Vec<f32>) {
 }
 
 fn kinds() -> Vec<(Isa, Operands)> {
-    let mut kinds: Vec<Isa> = [Isa::detect(), Isa::avx512()].into_iter().flatten().collect();
+    let mut kinds: Vec<Isa> = [Isa::detect(), Isa::avx512(), Isa::avx2()].into_iter().flatten().collect();
     kinds.dedup();
-    if kinds.is_empty() {
-        eprintln!("NOT RUN: this processor has no instructions for products in bfloat16");
-    } else if kinds.len() == 1 {
+    if Isa::avx512().is_none() {
+        eprintln!("NOT RUN in bfloat16 and bytes: this processor has no instructions for their products");
+    } else if Isa::detect() == Isa::avx512() {
         eprintln!("NOT RUN on AMX: this processor has none, or the system does not permit it");
     }
-    let each = kinds.into_iter();
-    let operands = [Operands::Bf16, Operands::TwiceBf16, Operands::Int8];
-    each.flat_map(|isa| operands.map(|operands| (isa, operands))).collect()
+    if kinds.is_empty() {
+        eprintln!("NOT RUN at all: this processor has no AVX2");
+    }
+    let operands = [Operands::Bf16, Operands::TwiceBf16, Operands::Int8, Operands::Int16];
+    let each = kinds.into_iter().flat_map(|isa| operands.map(|operands| (isa, operands)));
+    // Those of 16 bits are the same on all.
+    each.filter(
+        |(isa, operands)| {
+            if *operands == Operands::Int16 { Some(*isa) == Isa::avx2() } else { isa.takes(*operands) }
+        },
+    )
+    .collect()
 }
 
 /// Sequences one behind the other.
@@ -227,6 +236,7 @@ fn a_block_answers_as_the_arithmetic_does() {
             Operands::Bf16 => (0.999_9, 0.1),
             Operands::TwiceBf16 => (0.999_999_999, 5e-4),
             Operands::Int8 => (0.999_5, 0.3),
+            Operands::Int16 => (0.999_999_5, 5e-3),
         };
         for shape in SHAPES {
             let weights = Weights::new(shape);
@@ -264,6 +274,7 @@ fn scores_beyond_what_powers_hold_are_shared_out() {
             Operands::Bf16 => 0.995,
             Operands::TwiceBf16 => 0.999_999,
             Operands::Int8 => 0.97,
+            Operands::Int16 => 0.999_99,
         };
         for key_bias in [5.0, -5.0] {
             let mut weights = Weights::new(SHAPES[1]);
@@ -285,7 +296,7 @@ fn scores_beyond_what_powers_hold_are_shared_out() {
 
 #[test]
 fn a_wrong_shape_or_part_is_named() {
-    let Some(isa) = Isa::avx512() else { return };
+    let Some(isa) = Isa::detect() else { return };
     let odd = BlockShape { dim: 100, ..SHAPES[1] };
     assert!(odd.check().unwrap_err().contains("multiple of 32"));
     assert!(BlockShape { n_heads: 7, ..SHAPES[1] }.check().unwrap_err().contains("multiple of the heads"));
@@ -302,7 +313,7 @@ fn a_wrong_shape_or_part_is_named() {
         narrow: part(7),
     };
     assert!(
-        Block::new(isa, Operands::Bf16, SHAPES[1], &swapped, &InputMeans::default())
+        Block::new(isa, Operands::Int16, SHAPES[1], &swapped, &InputMeans::default())
             .err()
             .unwrap()
             .contains("output has")

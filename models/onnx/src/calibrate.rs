@@ -2,7 +2,7 @@
 //!
 //! The encoder answers fixed inputs in bfloat16, and its blocks record what goes into their layers. No data set is needed: inputs of a
 //! transformer's layers are far from zero on average whatever is read, and proteins made at random by the shares of residues in
-//! nature give nearly the averages of real ones (`docs/decisions/bf16-blocks.md`).
+//! nature give nearly the averages of real ones (`docs/decisions/blocks.md`).
 
 use std::sync::Arc;
 

@@ -73,6 +73,8 @@ pub enum Precision {
     Fp16,
     /// Products with weights in bytes, others in bfloat16.
     Int8,
+    /// Products of whole numbers of 16 bits, each row and each column of which has a scale of its own: the CPU's, with AVX2.
+    Int16,
 }
 
 impl Precision {
@@ -81,10 +83,36 @@ impl Precision {
     #[must_use]
     pub fn of(device: Device) -> &'static [Self] {
         match device {
-            Device::Cpu if has_bf16() => &[Self::Fp32, Self::Bf16x3, Self::Bf16, Self::Int8],
+            Device::Cpu if has_bf16() => &[Self::Fp32, Self::Bf16x3, Self::Int16, Self::Bf16, Self::Int8],
+            Device::Cpu if Isa::detect().is_some() => &[Self::Fp32, Self::Int16],
             Device::Openvino if has_bf16() => &[Self::Bf16, Self::Fp32],
             Device::Cuda => &[Self::Fp32, Self::Fp16],
             _ => &[Self::Fp32],
+        }
+    }
+
+    /// The CPU provider's numbers that are faster here than 32 bits at no price that a search would notice, if there are any: what the
+    /// processor has decides, not the clock, so that a machine answers alike each time (`docs/decisions/blocks.md`).
+    #[must_use]
+    pub fn fast_on_cpu() -> Option<Self> {
+        let operands = Isa::detect().and_then(Isa::fast_operands);
+        [Self::Bf16, Self::Int16].into_iter().find(|numbers| numbers.operands() == operands && operands.is_some())
+    }
+
+    /// Whether the CPU provider computes in our blocks with such numbers, not in ONNX Runtime's own operators.
+    #[must_use]
+    pub fn has_blocks(self) -> bool {
+        self.operands().is_some()
+    }
+
+    /// What those blocks are made of.
+    pub(crate) fn operands(self) -> Option<Operands> {
+        match self {
+            Self::Bf16 => Some(Operands::Bf16),
+            Self::Bf16x3 => Some(Operands::TwiceBf16),
+            Self::Int8 => Some(Operands::Int8),
+            Self::Int16 => Some(Operands::Int16),
+            Self::Fp32 | Self::Fp16 => None,
         }
     }
 
@@ -92,7 +120,7 @@ impl Precision {
     #[must_use]
     pub fn least_cosine(self) -> f32 {
         match self {
-            Self::Fp32 | Self::Bf16x3 => 0.99999,
+            Self::Fp32 | Self::Bf16x3 | Self::Int16 => 0.99999,
             Self::Fp16 => 0.9999,
             Self::Bf16 => 0.999,
             Self::Int8 => 0.998,
@@ -108,6 +136,7 @@ impl fmt::Display for Precision {
             Self::Bf16x3 => "bf16x3",
             Self::Fp16 => "fp16",
             Self::Int8 => "int8",
+            Self::Int16 => "int16",
         })
     }
 }
@@ -122,7 +151,8 @@ impl FromStr for Precision {
             "bf16x3" => Ok(Self::Bf16x3),
             "fp16" => Ok(Self::Fp16),
             "int8" => Ok(Self::Int8),
-            other => Err(format!("unknown precision {other:?}: use fp32, bf16x3, bf16, fp16 or int8")),
+            "int16" => Ok(Self::Int16),
+            other => Err(format!("unknown precision {other:?}: use fp32, bf16x3, int16, bf16, fp16 or int8")),
         }
     }
 }
@@ -185,12 +215,6 @@ impl FromStr for DeviceChoice {
 #[must_use]
 pub fn has_bf16() -> bool {
     Isa::avx512().is_some()
-}
-
-/// True if that makes blocks in bfloat16 faster than ONNX Runtime in 32 bits.
-#[must_use]
-pub fn has_fast_bf16() -> bool {
-    Isa::detect().is_some_and(Isa::is_fast)
 }
 
 /// How an encoder uses the machine; everything settled.
@@ -269,13 +293,13 @@ mod tests {
     #[test]
     fn choices_are_written_as_they_are_read() {
         for written in
-            ["auto", "cpu", "cpu:fp32", "cpu:bf16x3", "cpu:int8", "openvino:bf16", "cuda", "cuda:fp16"]
+            ["auto", "cpu", "cpu:fp32", "cpu:bf16x3", "cpu:int16", "cpu:int8", "openvino:bf16", "cuda", "cuda:fp16"]
         {
             assert_eq!(written.parse::<DeviceChoice>().unwrap().to_string(), written);
         }
         let refused = |written: &str| written.parse::<DeviceChoice>().unwrap_err();
         assert!(refused("tpu").contains("use auto, cpu, openvino or cuda"));
-        assert!(refused("cpu:fp8").contains("use fp32, bf16x3, bf16, fp16 or int8"));
+        assert!(refused("cpu:fp8").contains("use fp32, bf16x3, int16, bf16, fp16 or int8"));
         assert!(refused("auto:bf16").contains("name a device"));
     }
 

@@ -336,19 +336,16 @@ fn give_memory_back() {
 
 /// The plan's blocks; for bytes those that record what they are calibrated with.
 fn blocks_of(plan: &SessionPlan) -> Result<Option<Arc<PackedBlocks>>, ModelError> {
-    Ok(match (plan.device, plan.precision) {
-        (Device::Cpu, Precision::Bf16) => Some(PackedBlocks::new(isa()?, Operands::Bf16, HashMap::new())),
-        (Device::Cpu, Precision::Bf16x3) => {
-            Some(PackedBlocks::new(isa()?, Operands::TwiceBf16, HashMap::new()))
-        }
-        (Device::Cpu, Precision::Int8) => Some(PackedBlocks::recording(isa()?)),
-        _ => None,
+    Ok(match plan.precision.operands().filter(|_| plan.device == Device::Cpu) {
+        Some(Operands::Int8) => Some(PackedBlocks::recording(isa()?)),
+        Some(operands) => Some(PackedBlocks::new(isa()?, operands, HashMap::new())),
+        None => None,
     })
 }
 
 /// The processor's instructions for blocks.
 pub(crate) fn isa() -> Result<Isa, ModelError> {
-    let reason = "this processor has no instructions for bfloat16".to_owned();
+    let reason = "this processor has no AVX2".to_owned();
     Isa::detect().ok_or(ModelError::Device { device: Device::Cpu, reason })
 }
 

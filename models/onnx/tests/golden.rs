@@ -112,6 +112,7 @@ fn check_item(name: &str, ours: &[f32], theirs: &[f32], precision: Precision, le
     let is_near = match precision {
         Precision::Fp32 => cosine >= 0.99999 && difference < TOLERANCE,
         // Sixteen bits of 24.
+        Precision::Int16 => cosine >= 0.999_999 && difference < 50.0 * TOLERANCE,
         Precision::Bf16x3 => cosine >= 0.999_999_9 && difference < 5.0 * TOLERANCE,
         Precision::Bf16 | Precision::Fp16 | Precision::Int8 => cosine >= least,
     };
@@ -274,6 +275,12 @@ fn the_default_encoders_match_pytorch_in_two_words_of_bfloat16() {
 }
 
 #[test]
+fn the_default_encoders_match_pytorch_in_whole_numbers_of_16_bits() {
+    check_protein_encoder(Precision::Int16);
+    check_text_encoder(Precision::Int16);
+}
+
+#[test]
 fn the_default_encoders_match_pytorch_in_bytes() {
     check_protein_encoder(Precision::Int8);
     check_text_encoder(Precision::Int8);
@@ -281,7 +288,7 @@ fn the_default_encoders_match_pytorch_in_bytes() {
 
 #[test]
 fn in_blocks_a_protein_is_answered_alike_in_any_batch() {
-    for precision in [Precision::Bf16x3, Precision::Bf16, Precision::Int8] {
+    for precision in [Precision::Bf16x3, Precision::Int16, Precision::Bf16, Precision::Int8] {
         check_batches(precision);
     }
 }

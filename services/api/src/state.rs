@@ -34,7 +34,7 @@ pub struct EncoderInfo {
     pub device_asked: String,
     /// ONNX Runtime provider that runs the model.
     pub provider: String,
-    /// Numbers that it computes with: `fp32`, `bf16x3`, `bf16` or `int8`.
+    /// Numbers that it computes with: `fp32`, `bf16x3`, `int16`, `bf16`, `fp16` or `int8`.
     pub precision: Option<String>,
     /// Nodes of the model's graph by the provider that really runs them, where the runtime tells.
     pub nodes: BTreeMap<String, usize>,

@@ -11,7 +11,7 @@ use protext_core::{Encoder, Modality, Projection, RowKind, Space};
 use protext_engine::{BatcherSettings, Embedder, Engine};
 use protext_onnx::{
     Device, DeviceChoice, EncoderSpec, ModelError, OnnxEncoder, OnnxLanguageHead, OnnxProjection,
-    OnnxRuntime, Precision, ProjectionSpec, SessionPlan, TokenPooling, Tokenization, has_bf16, has_fast_bf16,
+    OnnxRuntime, Precision, ProjectionSpec, SessionPlan, TokenPooling, Tokenization, has_bf16,
 };
 use protext_registry::convert::Dialect;
 use protext_registry::heads::{
@@ -35,7 +35,7 @@ pub(crate) struct ModelArgs {
     /// Encoder (see `protext models list`).
     #[arg(long, value_name = "ID", env = "PROTEXT_ENCODER", default_value = DEFAULT_PROTEIN_ENCODER)]
     pub(crate) encoder: String,
-    /// Device: auto, cpu, openvino or cuda, with its numbers if they matter: cpu:fp32, cpu:bf16x3, cpu:bf16, cpu:int8, cuda:fp16. A device that is named is
+    /// Device: auto, cpu, openvino or cuda, with its numbers if they matter: cpu:fp32, cpu:bf16x3, cpu:int16, cpu:bf16, cpu:int8, cuda:fp16. A device that is named is
     /// used, or nothing starts.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceChoice,
@@ -106,7 +106,7 @@ pub(crate) fn load_runtime(cache: &Cache, choice: impl Into<DeviceChoice>) -> an
 /// alike each time: OpenVINO's bfloat16 is faster than ONNX Runtime in 32 bits, and our own blocks are faster than OpenVINO where
 /// they are faster than 32 bits at all (`docs/results/speed.md`).
 fn openvino_is_faster() -> bool {
-    has_bf16() && !has_fast_bf16()
+    has_bf16() && Precision::fast_on_cpu().is_none()
 }
 
 /// Of the builds that are installed, the first that can run here and is faster than those after it.
@@ -146,20 +146,18 @@ pub(crate) fn open_encoder(
     })
 }
 
-/// The CPU provider with the numbers that are fastest here without a price: bfloat16 where the processor is fast at it.
+/// The CPU provider with the numbers that are fastest here without a price.
 fn open_encoder_on_cpu(
     registry: &Registry,
     runtime: &OnnxRuntime,
     model: &ReadyModel,
 ) -> anyhow::Result<OnnxEncoder> {
     let fp32 = || open_encoder_on(registry, runtime, model, Device::Cpu.into());
-    if !has_fast_bf16() {
-        return fp32();
-    }
-    let bf16 = DeviceChoice { device: Device::Cpu, precision: Some(Precision::Bf16) };
-    open_encoder_on(registry, runtime, model, bf16).or_else(|error| {
+    let Some(fast) = Precision::fast_on_cpu() else { return fp32() };
+    let choice = DeviceChoice { device: Device::Cpu, precision: Some(fast) };
+    open_encoder_on(registry, runtime, model, choice).or_else(|error| {
         let (model, error) = (&model.manifest.id, crate::fault::message(&error));
-        tracing::warn!(model, error, "bfloat16 cannot be used; fp32 is");
+        tracing::warn!(model, error, "{fast} cannot be used; fp32 is");
         fp32()
     })
 }
@@ -185,7 +183,7 @@ fn open_encoder_on(
         // It knows standard operators alone.
         (Device::Openvino, _) => Dialect::Standard,
         (Device::Cuda, Precision::Fp16) => Dialect::Halves,
-        (Device::Cpu, Precision::Bf16x3 | Precision::Bf16 | Precision::Int8) => Dialect::Blocks,
+        (Device::Cpu, precision) if precision.has_blocks() => Dialect::Blocks,
         _ => Dialect::OnnxRuntime,
     };
     if plan.device != Device::Cuda {

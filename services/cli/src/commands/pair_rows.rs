@@ -43,7 +43,7 @@ pub(crate) struct PairArgs {
     /// Text encoder.
     #[arg(long, value_name = "ID", default_value = DEFAULT_TEXT_ENCODER)]
     pub(crate) text_encoder: String,
-    /// Device: auto, cpu, openvino or cuda, with its numbers if they matter: cpu:bf16x3, cpu:bf16, cpu:int8, cuda:fp16.
+    /// Device: auto, cpu, openvino or cuda, with its numbers if they matter: cpu:bf16x3, cpu:int16, cpu:bf16, cpu:int8, cuda:fp16.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) device: DeviceChoice,
 }

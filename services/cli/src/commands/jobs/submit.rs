@@ -118,7 +118,7 @@ pub(crate) struct JobArgs {
     /// Text encoder, for texts and genes, and for the functions that ship.
     #[arg(long, value_name = "ID")]
     text_encoder: Option<String>,
-    /// Device: auto, cpu, openvino or cuda, with its numbers if they matter: cpu:bf16x3, cpu:bf16, cpu:int8, cuda:fp16.
+    /// Device: auto, cpu, openvino or cuda, with its numbers if they matter: cpu:bf16x3, cpu:int16, cpu:bf16, cpu:int8, cuda:fp16.
     #[arg(long, value_name = "DEVICE")]
     device: Option<protext_onnx::DeviceChoice>,
     /// Projection in a folder of its own instead of the one that ships.

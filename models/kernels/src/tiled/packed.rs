@@ -1,7 +1,7 @@
 //! Weights of a linear layer as the products want them.
 
+use super::tile::{BYTES_STEP, SIDE, STEP, TILE};
 use crate::aligned::Aligned;
-use crate::tile::{BYTES_STEP, SIDE, STEP, TILE};
 
 /// `[depth, width]` in one or two words of bfloat16 a number, in panels of 32 columns; in each, step by step of 32 of depth, two tiles of
 /// 16 columns, and behind them those of second words.

@@ -2,10 +2,11 @@
 
 use std::arch::x86_64::*;
 
+use super::rows::{power, rest, to_words};
+use super::tile::{Product, SIDE, STEP, TILE, Tiles, left_place};
 use crate::aligned::Aligned;
-use crate::rows::{LOG2_E, power, rest, to_words};
+use crate::polynomials::LOG2_E;
 use crate::shape::{MAX_HEAD_DIM, Rotary};
-use crate::tile::{Product, SIDE, STEP, TILE, Tiles, left_place};
 
 /// Where a sequence's projections lie. Their columns are those of query, key and value, one behind the other, in panels of 32, as products
 /// make them: a head's numbers of neighbouring tokens are neighbours.

@@ -1,0 +1,353 @@
+//! Attention of one sequence, head by head: rotary positions, scores, softmax, mixture.
+
+use std::arch::x86_64::*;
+
+use super::product::{COLUMNS, ROWS, Sums, product};
+use super::rows::{eight_words, power, scales_of, sum_of, to_words};
+use crate::aligned::Aligned;
+use crate::polynomials::LOG2_E;
+use crate::shape::Rotary;
+
+/// Where a sequence's projections lie. Their columns are those of query, key and value, one behind the other, in panels of 16.
+#[derive(Clone, Copy)]
+pub(crate) struct Projected<'a> {
+    /// `[3 * dim / 16, n_rows, 16]`.
+    pub(crate) panels: &'a [f32],
+    pub(crate) n_rows: usize,
+    /// Row of the sequence's first token.
+    pub(crate) first: usize,
+    pub(crate) n_tokens: usize,
+    pub(crate) n_heads: usize,
+    pub(crate) head_dim: usize,
+}
+
+impl Projected<'_> {
+    /// 8 numbers of a token, of columns from `column` on, which is a multiple of 8.
+    ///
+    /// # Safety
+    /// The token and the columns are there.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn load(&self, token: usize, column: usize) -> __m256 {
+        let place = (column / COLUMNS * self.n_rows + self.first + token) * COLUMNS + column % COLUMNS;
+        // SAFETY: by the caller.
+        unsafe { _mm256_loadu_ps(self.panels.as_ptr().add(place)) }
+    }
+}
+
+/// Room for one head of one sequence, kept between calls.
+#[derive(Default)]
+pub(crate) struct AttentionScratch {
+    /// Queries, then keys, turned to their positions: `[tokens, head_dim]`.
+    turned: Aligned<f32>,
+    /// `[tokens, head_dim]`, row by row.
+    queries: Aligned<i16>,
+    /// Panels of 16 tokens, pairs of whose numbers are side by side.
+    keys: Aligned<i16>,
+    /// Panels of 16 numbers, pairs of whose tokens are side by side.
+    values: Aligned<i16>,
+    /// What one of a number's words stands for.
+    value_scales: Vec<f32>,
+    /// Of six queries with a block of keys, and the same as words.
+    shares: Aligned<f32>,
+    share_words: Aligned<i16>,
+    /// `[6, head_dim rounded up to 16]`.
+    mixed: Aligned<f32>,
+}
+
+/// Keys that six queries see at a time. Their shares have a scale of their own, so that those of many keys that are seen little do not
+/// vanish beside those of few that are seen well.
+const KEYS_TOGETHER: usize = 128;
+/// Most that a score may be, in powers of two, for the softmax to do without the greatest of its row: squares of powers, and sums of
+/// them, are then inside what 32 bits hold.
+const SAFE_SCORE: f32 = 50.0;
+/// Least power of two that is a normal number.
+const LEAST_POWER: f32 = -126.0;
+
+/// What the scores of a head need to become shares.
+#[derive(Clone, Copy)]
+struct Scores {
+    /// What one unit of a product stands for, in powers of two.
+    scale: f32,
+    /// What no score is above.
+    most: f32,
+}
+
+/// Mixes values by attention into `mixed`, `[tokens, dim]`.
+///
+/// # Safety
+/// The processor has AVX2; tables of rotary positions reach to the last token.
+#[target_feature(enable = "avx2,fma")]
+pub(crate) unsafe fn attend(
+    scratch: &mut AttentionScratch,
+    projected: &Projected<'_>,
+    rotary: Option<&Rotary<'_>>,
+    mixed: &mut [f32],
+) {
+    let &Projected { panels, n_rows, first, n_tokens, n_heads, head_dim } = projected;
+    let dim = n_heads * head_dim;
+    scratch.make_room(n_tokens, head_dim);
+    let (has_rows, has_columns) = (first + n_tokens <= n_rows, panels.len() >= n_rows * 3 * dim);
+    assert!(has_rows && has_columns && mixed.len() >= n_tokens * dim, "rows are those of the sequence");
+    for head in 0..n_heads {
+        // SAFETY: the room is made, and the rows are as many as they must be.
+        unsafe {
+            let scores = scratch.arrange(projected, head, rotary);
+            for first in (0..n_tokens).step_by(ROWS) {
+                let rows = (n_tokens - first).min(ROWS);
+                let sums = if scores.most <= SAFE_SCORE {
+                    scratch.mix::<false>(projected, scores.scale, first, &[0.0; ROWS])
+                } else {
+                    let greatest = scratch.greatest(projected, scores.scale, first);
+                    scratch.mix::<true>(projected, scores.scale, first, &greatest)
+                };
+                let depth = head_dim.next_multiple_of(COLUMNS);
+                for (row, sum) in sums.iter().enumerate().take(rows) {
+                    let share = _mm256_set1_ps(sum.recip());
+                    for at in (0..head_dim).step_by(8) {
+                        let values = _mm256_loadu_ps(scratch.mixed.as_ptr().add(row * depth + at));
+                        let scale =
+                            _mm256_mul_ps(share, _mm256_loadu_ps(scratch.value_scales.as_ptr().add(at)));
+                        let out = mixed.as_mut_ptr().add((first + row) * dim + head * head_dim + at);
+                        _mm256_storeu_ps(out, _mm256_mul_ps(values, scale));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl AttentionScratch {
+    /// Keys and values of padding are zero, so that no stale number reaches a sum; the rest is written before it is read, but for queries
+    /// that only fill up six, whose answers nobody takes.
+    fn make_room(&mut self, n_tokens: usize, head_dim: usize) {
+        let (padded, depth) = (n_tokens.next_multiple_of(COLUMNS), head_dim.next_multiple_of(COLUMNS));
+        self.turned.at_least(n_tokens * head_dim);
+        self.queries.at_least(n_tokens.next_multiple_of(ROWS) * head_dim);
+        self.keys.fill_zeros(padded * head_dim);
+        self.values.fill_zeros(padded * depth);
+        self.value_scales.resize(head_dim, 0.0);
+        self.shares.at_least(ROWS * KEYS_TOGETHER);
+        self.share_words.at_least(ROWS * KEYS_TOGETHER);
+        self.mixed.at_least(ROWS * depth);
+    }
+
+    /// Lays out a head.
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn arrange(
+        &mut self,
+        projected: &Projected<'_>,
+        head: usize,
+        rotary: Option<&Rotary<'_>>,
+    ) -> Scores {
+        let &Projected { n_tokens, n_heads, head_dim, .. } = projected;
+        let (dim, column) = (n_heads * head_dim, head * head_dim);
+        // SAFETY: by the caller of `attend`; places are inside the room.
+        unsafe {
+            let most_query = self.turn(projected, column, rotary);
+            let (factor, query_scale) = scales_of(most_query);
+            let factor = _mm256_set1_ps(factor);
+            for at in (0..n_tokens * head_dim).step_by(8) {
+                let words = eight_words(_mm256_loadu_ps(self.turned.as_ptr().add(at)), factor);
+                _mm_storeu_si128(self.queries.as_mut_ptr().add(at).cast(), words);
+            }
+            let most_key = self.turn(projected, dim + column, rotary);
+            let (factor, key_scale) = scales_of(most_key);
+            let factor = _mm256_set1_ps(factor);
+            for token in 0..n_tokens {
+                let panel = self.keys.as_mut_ptr().add(token / COLUMNS * COLUMNS * head_dim).cast::<i32>();
+                for at in (0..head_dim).step_by(8) {
+                    let key = _mm256_loadu_ps(self.turned.as_ptr().add(token * head_dim + at));
+                    let mut pairs = [0; 4];
+                    _mm_storeu_si128(pairs.as_mut_ptr().cast(), eight_words(key, factor));
+                    for (pair, both) in pairs.into_iter().enumerate() {
+                        *panel.add((at / 2 + pair) * COLUMNS + token % COLUMNS) = both;
+                    }
+                }
+            }
+            self.arrange_values(projected, 2 * dim + column);
+            Scores { scale: LOG2_E * query_scale * key_scale, most: LOG2_E * most_query * most_key }
+        }
+    }
+
+    /// Writes a head's queries or keys, from `column` on, turned to their positions, and returns the greatest of their lengths.
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn turn(&mut self, projected: &Projected<'_>, column: usize, rotary: Option<&Rotary<'_>>) -> f32 {
+        let &Projected { n_tokens, head_dim, .. } = projected;
+        let half = head_dim / 2;
+        let mut greatest = 0.0;
+        for token in 0..n_tokens {
+            // SAFETY: by the caller of `attend`; half of a head is a multiple of four.
+            unsafe {
+                let row = self.turned.as_mut_ptr().add(token * head_dim);
+                let mut squares = _mm256_setzero_ps();
+                for at in (0..head_dim).step_by(8) {
+                    let values = projected.load(token, column + at);
+                    squares = _mm256_fmadd_ps(values, values, squares);
+                    _mm256_storeu_ps(row.add(at), values);
+                }
+                let squares = sum_of(squares);
+                // What is no number stays.
+                if squares > greatest || squares.is_nan() {
+                    greatest = squares;
+                }
+                let Some(rotary) = rotary else { continue };
+                for at in (0..half).step_by(4) {
+                    let place = token * half + at;
+                    let (cos, sin) = (
+                        _mm_loadu_ps(rotary.cos.as_ptr().add(place)),
+                        _mm_loadu_ps(rotary.sin.as_ptr().add(place)),
+                    );
+                    let (left, right) = (_mm_loadu_ps(row.add(at)), _mm_loadu_ps(row.add(half + at)));
+                    _mm_storeu_ps(row.add(at), _mm_fmsub_ps(left, cos, _mm_mul_ps(right, sin)));
+                    _mm_storeu_ps(row.add(half + at), _mm_fmadd_ps(right, cos, _mm_mul_ps(left, sin)));
+                }
+            }
+        }
+        greatest.sqrt()
+    }
+
+    /// Lays out a head's values, from `column` on. Each of its columns has a scale by which no block of keys is longer than it may be.
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn arrange_values(&mut self, projected: &Projected<'_>, column: usize) {
+        let &Projected { n_tokens, head_dim, .. } = projected;
+        let n_pairs = n_tokens.next_multiple_of(COLUMNS) / 2;
+        for at in (0..head_dim).step_by(8) {
+            // SAFETY: by the caller of `attend`; places are inside the room.
+            unsafe {
+                let value = |token: usize| projected.load(token, column + at);
+                let mut greatest = [0.0_f32; 8];
+                for start in (0..n_tokens).step_by(KEYS_TOGETHER) {
+                    let mut sums = _mm256_setzero_ps();
+                    for token in start..(start + KEYS_TOGETHER).min(n_tokens) {
+                        sums = _mm256_fmadd_ps(value(token), value(token), sums);
+                    }
+                    let mut squares = [0.0_f32; 8];
+                    _mm256_storeu_ps(squares.as_mut_ptr(), sums);
+                    for (greatest, squares) in greatest.iter_mut().zip(squares) {
+                        if squares > *greatest || squares.is_nan() {
+                            *greatest = squares;
+                        }
+                    }
+                }
+                let mut factors = [0.0_f32; 8];
+                for (part, squares) in greatest.into_iter().enumerate() {
+                    (factors[part], self.value_scales[at + part]) = scales_of(squares.sqrt());
+                }
+                let factors = _mm256_loadu_ps(factors.as_ptr());
+                let panel =
+                    self.values.as_mut_ptr().add((at / COLUMNS * n_pairs * COLUMNS + at % COLUMNS) * 2);
+                for token in (0..n_tokens).step_by(2) {
+                    let even = eight_words(value(token), factors);
+                    let odd = if token + 1 < n_tokens {
+                        eight_words(value(token + 1), factors)
+                    } else {
+                        _mm_setzero_si128()
+                    };
+                    let out = panel.add(token * COLUMNS).cast::<__m128i>();
+                    out.write_unaligned(_mm_unpacklo_epi16(even, odd));
+                    out.add(1).write_unaligned(_mm_unpackhi_epi16(even, odd));
+                }
+            }
+        }
+    }
+
+    /// Products of six queries from `first` on with 16 keys from `key` on.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn score(&self, head_dim: usize, first: usize, key: usize) -> Sums {
+        // SAFETY: by the caller of `attend`.
+        unsafe {
+            let (queries, keys) =
+                (self.queries.as_ptr().add(first * head_dim), self.keys.as_ptr().add(key * head_dim));
+            product(queries, head_dim, keys, head_dim / 2)
+        }
+    }
+
+    /// The greatest score of each of six queries.
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn greatest(&self, projected: &Projected<'_>, scale: f32, first: usize) -> [f32; ROWS] {
+        let &Projected { n_tokens, head_dim, .. } = projected;
+        let mut greatest = [i32::MIN; ROWS];
+        for key in (0..n_tokens).step_by(COLUMNS) {
+            // SAFETY: by the caller of `attend`.
+            let sums = unsafe { self.score(head_dim, first, key) };
+            for (greatest, sums) in greatest.iter_mut().zip(&sums) {
+                let mut each = [0; COLUMNS];
+                // SAFETY: there is room for both halves.
+                unsafe {
+                    _mm256_storeu_si256(each.as_mut_ptr().cast(), sums[0]);
+                    _mm256_storeu_si256(each.as_mut_ptr().add(8).cast(), sums[1]);
+                }
+                *greatest = each.iter().take(n_tokens - key).fold(*greatest, |most, sum| most.max(*sum));
+            }
+        }
+        greatest.map(|greatest| greatest as f32 * scale)
+    }
+
+    /// Mixes values for six queries into `mixed`, in words of values and not yet divided by the sums of shares, which are returned. With
+    /// `SHIFTED`, `less` is taken from a row's scores first.
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn mix<const SHIFTED: bool>(
+        &mut self,
+        projected: &Projected<'_>,
+        scale: f32,
+        first: usize,
+        less: &[f32; ROWS],
+    ) -> [f32; ROWS] {
+        let &Projected { n_tokens, head_dim, .. } = projected;
+        let n_rows = (n_tokens - first).min(ROWS);
+        let (depth, n_pairs) = (head_dim.next_multiple_of(COLUMNS), n_tokens.next_multiple_of(COLUMNS) / 2);
+        let scale = _mm256_set1_ps(scale);
+        let mut sums = [_mm256_setzero_ps(); ROWS];
+        self.mixed[..ROWS * depth].fill(0.0);
+        for start in (0..n_tokens).step_by(KEYS_TOGETHER) {
+            let n_keys = (n_tokens - start).min(KEYS_TOGETHER);
+            let padded = n_keys.next_multiple_of(COLUMNS);
+            // SAFETY: by the caller of `attend`; shares have room for a block of keys.
+            unsafe {
+                for key in (0..n_keys).step_by(COLUMNS) {
+                    let products = self.score(head_dim, first, start + key);
+                    for (row, products) in products.iter().enumerate() {
+                        for (half, products) in products.iter().enumerate() {
+                            let score = _mm256_mul_ps(_mm256_cvtepi32_ps(*products), scale);
+                            let score = if SHIFTED {
+                                let score = _mm256_sub_ps(score, _mm256_set1_ps(less[row]));
+                                _mm256_max_ps(_mm256_set1_ps(LEAST_POWER), score)
+                            } else {
+                                score
+                            };
+                            let out = self.shares.as_mut_ptr().add(row * KEYS_TOGETHER + key + 8 * half);
+                            _mm256_storeu_ps(out, power(score));
+                        }
+                    }
+                }
+                let mut scales = [0.0; ROWS];
+                for row in 0..n_rows {
+                    let shares = &mut self.shares[row * KEYS_TOGETHER..row * KEYS_TOGETHER + padded];
+                    // Padding gets nothing.
+                    shares[n_keys..].fill(0.0);
+                    for at in (0..padded).step_by(8) {
+                        sums[row] = _mm256_add_ps(sums[row], _mm256_loadu_ps(shares.as_ptr().add(at)));
+                    }
+                    let words = self.share_words.as_mut_ptr().add(row * KEYS_TOGETHER);
+                    scales[row] = to_words(shares.as_ptr(), padded, words);
+                }
+                for column in (0..depth).step_by(COLUMNS) {
+                    let values = self.values.as_ptr().add((column * n_pairs + start / 2 * COLUMNS) * 2);
+                    let products = product(self.share_words.as_ptr(), KEYS_TOGETHER, values, padded / 2);
+                    for (row, products) in products.iter().enumerate().take(n_rows) {
+                        let scale = _mm256_set1_ps(scales[row]);
+                        for (half, products) in products.iter().enumerate() {
+                            let out = self.mixed.as_mut_ptr().add(row * depth + column + 8 * half);
+                            let more =
+                                _mm256_fmadd_ps(_mm256_cvtepi32_ps(*products), scale, _mm256_loadu_ps(out));
+                            _mm256_storeu_ps(out, more);
+                        }
+                    }
+                }
+            }
+        }
+        sums.map(|sum| sum_of(sum))
+    }
+}

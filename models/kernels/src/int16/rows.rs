@@ -1,0 +1,131 @@
+//! What is done to rows between the products, 8 numbers at a time, in 32 bits.
+
+use std::arch::x86_64::*;
+
+use super::product::NORM;
+use crate::polynomials::{FINE_NORMAL, FINE_NORMAL_LIMIT, QUINTIC};
+
+/// What numbers, the root of whose squares' sum is given, are multiplied by to become words, and what a word stands for. Nothing but
+/// zeros has a scale of zero; what is no number, or without end, has a scale that is no number, or without end.
+pub(crate) fn scales_of(root: f32) -> (f32, f32) {
+    if root == 0.0 { (0.0, 0.0) } else { (NORM / root, root / NORM) }
+}
+
+/// The sum of 8 numbers.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn sum_of(values: __m256) -> f32 {
+    let halves = _mm_add_ps(_mm256_castps256_ps128(values), _mm256_extractf128_ps::<1>(values));
+    let pairs = _mm_add_ps(halves, _mm_movehl_ps(halves, halves));
+    _mm_cvtss_f32(_mm_add_ss(pairs, _mm_movehdup_ps(pairs)))
+}
+
+/// The sum of squares of `n` numbers, a multiple of 16.
+///
+/// # Safety
+/// There are so many.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn squares(values: *const f32, n: usize) -> f32 {
+    let mut sums = [_mm256_setzero_ps(); 2];
+    for at in (0..n).step_by(16) {
+        for (half, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: by the caller.
+            let eight = unsafe { _mm256_loadu_ps(values.add(at + 8 * half)) };
+            *sum = _mm256_fmadd_ps(eight, eight, *sum);
+        }
+    }
+    sum_of(_mm256_add_ps(sums[0], sums[1]))
+}
+
+/// Writes `n` numbers, a multiple of 16, as words, and returns what a word stands for.
+///
+/// # Safety
+/// There are so many numbers, and there is room for so many words.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) unsafe fn to_words(values: *const f32, n: usize, words: *mut i16) -> f32 {
+    // SAFETY: by the caller.
+    unsafe {
+        let (factor, scale) = scales_of(squares(values, n).sqrt());
+        let factor = _mm256_set1_ps(factor);
+        let whole = |at: usize| _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(values.add(at)), factor));
+        for at in (0..n).step_by(16) {
+            // Packing goes by halves of registers.
+            let packed = _mm256_packs_epi32(whole(at), whole(at + 8));
+            _mm256_storeu_si256(words.add(at).cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
+        }
+        scale
+    }
+}
+
+/// 8 numbers, multiplied, as words.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn eight_words(values: __m256, factor: __m256) -> __m128i {
+    let whole = _mm256_cvtps_epi32(_mm256_mul_ps(values, factor));
+    _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256::<1>(whole))
+}
+
+/// Normalizes a row into `out`, which may be the row. `dim` is a multiple of 16.
+///
+/// # Safety
+/// All hold `dim` numbers.
+#[target_feature(enable = "avx2,fma")]
+pub(crate) unsafe fn normalize(
+    row: *const f32,
+    dim: usize,
+    (scale, shift): (*const f32, *const f32),
+    epsilon: f32,
+    out: *mut f32,
+) {
+    // SAFETY: by the caller.
+    unsafe {
+        let mut sum = _mm256_setzero_ps();
+        for at in (0..dim).step_by(8) {
+            sum = _mm256_add_ps(sum, _mm256_loadu_ps(row.add(at)));
+        }
+        let mean = _mm256_set1_ps(sum_of(sum) / dim as f32);
+        let centered = |at: usize| _mm256_sub_ps(_mm256_loadu_ps(row.add(at)), mean);
+        let mut squares = _mm256_setzero_ps();
+        for at in (0..dim).step_by(8) {
+            squares = _mm256_fmadd_ps(centered(at), centered(at), squares);
+        }
+        let variance = sum_of(squares) / dim as f32;
+        let factor = _mm256_set1_ps((variance + epsilon).sqrt().recip());
+        for at in (0..dim).step_by(8) {
+            let scaled = _mm256_mul_ps(_mm256_mul_ps(centered(at), factor), _mm256_loadu_ps(scale.add(at)));
+            _mm256_storeu_ps(out.add(at), _mm256_add_ps(scaled, _mm256_loadu_ps(shift.add(at))));
+        }
+    }
+}
+
+/// `2^x` within 2e-7 of it, for `x` from -126 to 127.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) fn power(x: __m256) -> __m256 {
+    let whole = _mm256_floor_ps(x);
+    let part = _mm256_sub_ps(x, whole);
+    let mut power = _mm256_set1_ps(QUINTIC[QUINTIC.len() - 1]);
+    for term in QUINTIC[..QUINTIC.len() - 1].iter().rev() {
+        power = _mm256_fmadd_ps(power, part, _mm256_set1_ps(*term));
+    }
+    // The whole number is added to the exponent.
+    let exponent = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(whole));
+    _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(power), exponent))
+}
+
+/// `x / 2 * (1 + erf(x / sqrt 2))` within 2e-6.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) fn gelu(x: __m256) -> __m256 {
+    let limit = _mm256_set1_ps(FINE_NORMAL_LIMIT);
+    let inside = _mm256_max_ps(_mm256_min_ps(x, limit), _mm256_sub_ps(_mm256_setzero_ps(), limit));
+    let whole = _mm256_set1_ps(2.0 / (FINE_NORMAL_LIMIT * FINE_NORMAL_LIMIT));
+    let at = _mm256_fmsub_ps(_mm256_mul_ps(inside, inside), whole, _mm256_set1_ps(1.0));
+    let mut series = _mm256_set1_ps(FINE_NORMAL[0]);
+    for term in &FINE_NORMAL[1..] {
+        series = _mm256_fmadd_ps(series, at, _mm256_set1_ps(*term));
+    }
+    _mm256_mul_ps(x, _mm256_fmadd_ps(series, inside, _mm256_set1_ps(0.5)))
+}
