@@ -41,3 +41,38 @@ pub(crate) const FINE_NORMAL: [f32; 13] = [
 /// The polynomial of fifth degree that is relatively nearest to `2^x` in [0, 1], within 8e-8; the lowest power first.
 pub(crate) const QUINTIC: [f32; 6] =
     [0.999_999_94, 0.693_153_1, 0.240_153_61, 5.582_632e-2, 8.989_341e-3, 1.877_576_7e-3];
+
+#[cfg(test)]
+pub(crate) mod tests {
+    /// The function of one number, by series and continued fraction in 64 bits.
+    fn erf(x: f64) -> f64 {
+        let mut sum = 0.0;
+        let mut term = x;
+        for n in 0..200 {
+            sum += term / f64::from(2 * n + 1);
+            term *= -x * x / f64::from(n + 1);
+        }
+        sum * std::f64::consts::FRAC_2_SQRT_PI
+    }
+
+    pub(crate) fn check_gelu(gelu: impl Fn(&[f32]) -> Vec<f32>, within: f64) {
+        let values: Vec<f32> = (-704..704).map(|at| at as f32 / 128.0).collect();
+        for (x, found) in values.iter().zip(gelu(&values)) {
+            let expected = f64::from(*x) / 2.0 * (1.0 + erf(f64::from(*x) / 2.0_f64.sqrt()));
+            assert!((f64::from(found) - expected).abs() < within, "gelu({x}) is {found}, not {expected}");
+        }
+        // Far out it is zero, or the number itself.
+        let far: Vec<f32> = values.iter().map(|x| x * 20.0).collect();
+        for (x, found) in far.iter().zip(gelu(&far)) {
+            assert!((found - x.max(0.0)).abs() < 1e-4 || x.abs() < 5.5, "gelu({x}) is {found}");
+        }
+    }
+
+    pub(crate) fn check_power(power: impl Fn(&[f32]) -> Vec<f32>, within: f64) {
+        let exponents: Vec<f32> = (-1600..1600).map(|at| at as f32 / 15.0).collect();
+        for (x, found) in exponents.iter().zip(power(&exponents)) {
+            let expected = f64::from(*x).exp2();
+            assert!((f64::from(found) - expected).abs() <= within * expected, "2^{x} is {found}");
+        }
+    }
+}

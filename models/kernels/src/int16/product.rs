@@ -60,18 +60,19 @@ impl Layer {
         let mut words = Aligned::zeros(depth * bias.len());
         let mut scales = Vec::with_capacity(bias.len());
         for (values, part_bias) in parts {
-            let n_columns = part_bias.len();
-            let first = scales.len();
-            for column in 0..n_columns {
-                let column_values = || values.iter().skip(column).step_by(n_columns);
-                let squares: f64 = column_values().map(|value| f64::from(*value).powi(2)).sum();
-                let (factor, scale) = scales_of(squares.sqrt() as f32);
-                for (row, value) in column_values().enumerate() {
+            let (first, n_columns) = (scales.len(), part_bias.len());
+            let mut squares = vec![0.0; n_columns];
+            for row in values.chunks_exact(n_columns) {
+                squares.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value).powi(2));
+            }
+            let both: Vec<(f32, f32)> = squares.iter().map(|sum| scales_of(sum.sqrt() as f32)).collect();
+            for (row, values) in values.chunks_exact(n_columns).enumerate() {
+                for (column, (value, (factor, _))) in values.iter().zip(&both).enumerate() {
                     // A cast takes what is no number for zero; the scale tells of it, as it does of numbers without end.
                     words[place(depth, row, first + column)] = (value * factor).round_ties_even() as i16;
                 }
-                scales.push(scale);
             }
+            scales.extend(both.iter().map(|(_, scale)| scale));
         }
         Self { depth, words, scales, bias }
     }
@@ -149,5 +150,70 @@ pub(crate) unsafe fn multiply(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Isa;
+
+    #[test]
+    fn every_weight_has_a_place_of_its_own() {
+        let mut places: Vec<usize> =
+            (0..64).flat_map(|row| (0..48).map(move |column| place(64, row, column))).collect();
+        places.sort_unstable();
+        assert_eq!(places, (0..64 * 48).collect::<Vec<_>>());
+        // Rows 2 and 3 of column 17 are side by side.
+        assert_eq!(place(64, 3, 17), place(64, 2, 17) + 1);
+    }
+
+    /// Rows that are as their columns have the greatest sums that there can be.
+    #[test]
+    fn no_sum_leaves_its_bits() {
+        if Isa::avx2().is_none() {
+            eprintln!("NOT RUN: this processor has no AVX2");
+            return;
+        }
+        const DEPTH: usize = 512;
+        let even = [0.7_f32; DEPTH];
+        let mut one = [1e-3_f32; DEPTH];
+        one[100] = 1e6;
+        let wild: Vec<f32> =
+            (0..DEPTH).map(|at| (at as f32 * 0.61).sin() * 10_f32.powi(at as i32 % 7)).collect();
+        for values in [&even[..], &one, &wild] {
+            let weights: Vec<f32> = values.iter().flat_map(|value| [*value; COLUMNS]).collect();
+            let layer = Layer::new(DEPTH, &[(&weights, &[0.5; COLUMNS])]);
+            let mut rows = Rows::default();
+            rows.make_room(7, DEPTH);
+            let negative: Vec<f32> = values.iter().map(|value| -value).collect();
+            let mut found = vec![[f32::NAN; COLUMNS]; 7];
+            // SAFETY: the instructions are there, and so is the room.
+            unsafe {
+                for row in 0..7 {
+                    rows.set(row, if row == 6 { negative.as_ptr() } else { values.as_ptr() });
+                }
+                multiply(&rows, 7, &layer, |row, column, sums| {
+                    assert_eq!(column, 0);
+                    _mm256_storeu_ps(found[row].as_mut_ptr(), sums[0]);
+                    _mm256_storeu_ps(found[row].as_mut_ptr().add(8), sums[1]);
+                });
+            }
+            let squares: f64 = values.iter().map(|value| f64::from(*value).powi(2)).sum();
+            for (row, found) in found.iter().enumerate() {
+                let expected = 0.5 + if row == 6 { -squares } else { squares };
+                for found in found {
+                    assert!((f64::from(*found) - expected).abs() < 7e-4 * squares, "{found}, not {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_nothing_and_what_is_no_number_is_told() {
+        assert_eq!(scales_of(0.0), (0.0, 0.0));
+        assert!(scales_of(f32::NAN).1.is_nan() && scales_of(f32::INFINITY).1.is_infinite());
+        let zeros = Layer::new(32, &[(&[0.0; 32 * COLUMNS], &[0.0; COLUMNS])]);
+        assert!(zeros.words.iter().all(|word| *word == 0) && zeros.scales == [0.0; COLUMNS]);
     }
 }

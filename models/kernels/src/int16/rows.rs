@@ -129,3 +129,31 @@ pub(crate) fn gelu(x: __m256) -> __m256 {
     }
     _mm256_mul_ps(x, _mm256_fmadd_ps(series, inside, _mm256_set1_ps(0.5)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Isa;
+    use crate::polynomials::tests::{check_gelu, check_power};
+
+    fn each(values: &[f32], function: unsafe fn(__m256) -> __m256) -> Vec<f32> {
+        let mut found = Vec::new();
+        for chunk in values.chunks_exact(8) {
+            let mut out = [0.0; 8];
+            // SAFETY: the caller has found the instructions; 8 numbers are read and written.
+            unsafe { _mm256_storeu_ps(out.as_mut_ptr(), function(_mm256_loadu_ps(chunk.as_ptr()))) };
+            found.extend(out);
+        }
+        found
+    }
+
+    #[test]
+    fn functions_are_within_what_they_promise() {
+        if Isa::avx2().is_none() {
+            eprintln!("NOT RUN: this processor has no AVX2");
+            return;
+        }
+        check_gelu(|values| each(values, gelu), 2e-6);
+        check_power(|values| each(values, power), 2e-7);
+    }
+}

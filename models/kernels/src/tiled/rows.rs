@@ -187,17 +187,7 @@ pub(crate) fn gelu<const WORDS: usize>(x: __m512) -> __m512 {
 mod tests {
     use super::*;
     use crate::Isa;
-
-    /// The function of one number, by series and continued fraction in 64 bits.
-    fn erf(x: f64) -> f64 {
-        let mut sum = 0.0;
-        let mut term = x;
-        for n in 0..200 {
-            sum += term / f64::from(2 * n + 1);
-            term *= -x * x / f64::from(n + 1);
-        }
-        sum * std::f64::consts::FRAC_2_SQRT_PI
-    }
+    use crate::polynomials::tests::{check_gelu, check_power};
 
     fn each(values: &[f32], function: unsafe fn(__m512) -> __m512) -> Vec<f32> {
         let mut found = Vec::new();
@@ -216,24 +206,11 @@ mod tests {
             eprintln!("NOT RUN: this processor has no AVX-512 with bfloat16");
             return;
         }
-        let values: Vec<f32> = (-704..704).map(|at| at as f32 / 128.0).collect();
         for (function, within) in [(gelu::<1> as unsafe fn(_) -> _, 5e-5), (gelu::<2>, 2e-6)] {
-            for (x, found) in values.iter().zip(each(&values, function)) {
-                let expected = f64::from(*x) / 2.0 * (1.0 + erf(f64::from(*x) / 2.0_f64.sqrt()));
-                assert!((f64::from(found) - expected).abs() < within, "gelu({x}) is {found}, not {expected}");
-            }
-            // Far out it is zero, or the number itself.
-            let far: Vec<f32> = values.iter().map(|x| x * 20.0).collect();
-            for (x, found) in far.iter().zip(each(&far, function)) {
-                assert!((found - x.max(0.0)).abs() < 1e-4 || x.abs() < 5.5, "gelu({x}) is {found}");
-            }
+            check_gelu(|values| each(values, function), within);
         }
-        let exponents: Vec<f32> = (-1600..1600).map(|at| at as f32 / 15.0).collect();
         for (function, within) in [(power::<1> as unsafe fn(_) -> _, 8e-5), (power::<2>, 2e-7)] {
-            for (x, found) in exponents.iter().zip(each(&exponents, function)) {
-                let expected = f64::from(*x).exp2();
-                assert!((f64::from(found) - expected).abs() <= within * expected, "2^{x} is {found}");
-            }
+            check_power(|values| each(values, function), within);
             let far = each(&[-1e4, -1e30, -400.0, 0.0, 0.0, 0.0, 0.0, 0.0].repeat(2), function);
             assert_eq!(far[..3], [0.0; 3]);
         }
