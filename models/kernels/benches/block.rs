@@ -1,6 +1,6 @@
 //! Time of one block, for shapes of ESM-2 and lengths of proteins, on one thread.
 //!
-//!     cargo bench -p protext-kernels --bench block [-- 8M bf16]
+//!     cargo bench -p protext-kernels --bench block [-- 8M bf16 384]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may panic")]
 
 use std::ops::Range;
@@ -75,7 +75,10 @@ fn main() {
         let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|angle| (angle.cos(), angle.sin())).unzip();
         let rotary = Rotary { cos: &cos, sin: &sin };
         let first = numbers(N_TOKENS * dim, 1.0);
-        for length in [64, 256, 384, 1024] {
+        let lengths = [64, 256, 384, 1024];
+        let names = lengths.map(|length| length.to_string());
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        for (length, _) in lengths.into_iter().zip(&names).filter(|(_, name)| is_wanted(name, &names)) {
             let sequences: Vec<Range<usize>> =
                 (0..N_TOKENS / length).map(|at| at * length..(at + 1) * length).collect();
             let n_tokens = sequences.len() * length;
