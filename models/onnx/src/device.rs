@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use ort::ep::{ArbitrarilyConfigurableExecutionProvider as _, ExecutionProviderDispatch};
 
-use protext_kernels::Isa;
+use protext_kernels::{Isa, Operands};
 
 use crate::error::ModelError;
 

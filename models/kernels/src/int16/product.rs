@@ -16,6 +16,9 @@ pub(crate) const COLUMNS: usize = 16;
 /// Root of the sum of squares of a row or a column. What rounding may add to it, half of the root of the depth, is far from 2^15.5.
 pub(crate) const NORM: f32 = 32_700.0;
 
+/// Words of a line of the caches.
+const LINE: usize = 32;
+
 /// Sums of one product: 16 columns of each row.
 pub(crate) type Sums = [[__m256i; 2]; ROWS];
 
@@ -116,7 +119,7 @@ impl Rows {
 }
 
 /// `rows x layer + bias`, handed out 16 numbers of one row at a time: row, first column, sums. Rows go through one panel of weights after
-/// the other, which stays in the first cache meanwhile.
+/// the other, which stays in the first cache meanwhile, while lines of the next are sent for.
 ///
 /// # Safety
 /// The processor has AVX2; so many rows are set, of the layer's depth.
@@ -138,7 +141,14 @@ pub(crate) unsafe fn multiply(
                 [_mm256_loadu_ps(at), _mm256_loadu_ps(at.add(8))]
             };
             let (scales, bias) = (of_columns(&layer.scales), of_columns(&layer.bias));
+            let (n_products, n_lines) = (n_rows.div_ceil(ROWS), COLUMNS * depth / LINE);
             for first in (0..n_rows).step_by(ROWS) {
+                let number = first / ROWS;
+                for line in n_lines * number / n_products..n_lines * (number + 1) / n_products {
+                    // An address that is only sent for may be any.
+                    let next = panel.wrapping_add(COLUMNS * depth + line * LINE);
+                    _mm_prefetch::<_MM_HINT_T0>(next.cast());
+                }
                 let sums = product(rows.words.as_ptr().add(first * depth), depth, panel, depth / 2);
                 for (row, sums) in (first..n_rows).zip(&sums) {
                     let scale = _mm256_set1_ps(*rows.scales.as_ptr().add(row));
