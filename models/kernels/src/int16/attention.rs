@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::product::{COLUMNS, ROWS, Sums, product};
-use super::rows::{eight_words, power, scales_of, sum_of, to_words};
+use super::rows::{eight_words, power, scales_of, sixteen_words, sum_of};
 use crate::aligned::Aligned;
 use crate::polynomials::LOG2_E;
 use crate::shape::Rotary;
@@ -42,7 +42,7 @@ pub(crate) struct AttentionScratch {
     turned: Aligned<f32>,
     /// `[tokens, head_dim]`, row by row.
     queries: Aligned<i16>,
-    /// Panels of 16 tokens, pairs of whose numbers are side by side.
+    /// Panels of 16 tokens ([`column_of`]), pairs of whose numbers are side by side.
     keys: Aligned<i16>,
     /// Panels of 16 numbers, pairs of whose tokens are side by side.
     values: Aligned<i16>,
@@ -55,14 +55,13 @@ pub(crate) struct AttentionScratch {
     mixed: Aligned<f32>,
 }
 
-/// Keys that six queries see at a time. Their shares have a scale of their own, so that those of many keys that are seen little do not
-/// vanish beside those of few that are seen well.
+/// Keys that six queries see at a time. Their shares, with a scale for each row, have a sum of 32,700 in words, and values are words of at
+/// most that: no sum of their products leaves 32 bits. The scale is of a block's own, so that those of many keys that are seen little do
+/// not vanish beside those of few that are seen well.
 const KEYS_TOGETHER: usize = 128;
-/// Most that a score may be, in powers of two, for the softmax to do without the greatest of its row: squares of powers, and sums of
-/// them, are then inside what 32 bits hold.
-const SAFE_SCORE: f32 = 50.0;
-/// Least power of two that is a normal number.
-const LEAST_POWER: f32 = -126.0;
+/// Most that a score may be, in powers of two, for the softmax to do without the greatest of its row: powers and their sums are then far
+/// from both ends of what 32 bits hold.
+const SAFE_SCORE: f32 = 100.0;
 
 /// What the scores of a head need to become shares.
 #[derive(Clone, Copy)]
@@ -96,10 +95,10 @@ pub(crate) unsafe fn attend(
             for first in (0..n_tokens).step_by(ROWS) {
                 let rows = (n_tokens - first).min(ROWS);
                 let sums = if scores.most <= SAFE_SCORE {
-                    scratch.mix::<false>(projected, scores.scale, first, &[0.0; ROWS])
+                    scratch.mix(projected, scores.scale, first, &[0.0; ROWS])
                 } else {
                     let greatest = scratch.greatest(projected, scores.scale, first);
-                    scratch.mix::<true>(projected, scores.scale, first, &greatest)
+                    scratch.mix(projected, scores.scale, first, &greatest)
                 };
                 let depth = head_dim.next_multiple_of(COLUMNS);
                 for (row, sum) in sums.iter().enumerate().take(rows) {
@@ -161,12 +160,17 @@ impl AttentionScratch {
                     let mut pairs = [0; 4];
                     _mm_storeu_si128(pairs.as_mut_ptr().cast(), eight_words(key, factor));
                     for (pair, both) in pairs.into_iter().enumerate() {
-                        *panel.add((at / 2 + pair) * COLUMNS + token % COLUMNS) = both;
+                        *panel.add((at / 2 + pair) * COLUMNS + column_of(token)) = both;
                     }
                 }
             }
             self.arrange_values(projected, 2 * dim + column);
-            Scores { scale: LOG2_E * query_scale * key_scale, most: LOG2_E * most_query * most_key }
+            let most = LOG2_E * most_query * most_key;
+            if !most.is_finite() {
+                // Of what is no number powers may be any.
+                self.value_scales.fill(f32::NAN);
+            }
+            Scores { scale: LOG2_E * query_scale * key_scale, most }
         }
     }
 
@@ -207,7 +211,7 @@ impl AttentionScratch {
         greatest.sqrt()
     }
 
-    /// Lays out a head's values, from `column` on. Each of its columns has a scale by which no block of keys is longer than it may be.
+    /// Lays out a head's values, from `column` on. Each of its columns has a scale, by which its greatest number is 32,700.
     #[target_feature(enable = "avx2,fma")]
     unsafe fn arrange_values(&mut self, projected: &Projected<'_>, column: usize) {
         let &Projected { n_tokens, head_dim, .. } = projected;
@@ -216,23 +220,18 @@ impl AttentionScratch {
             // SAFETY: by the caller of `attend`; places are inside the room.
             unsafe {
                 let value = |token: usize| projected.load(token, column + at);
-                let mut greatest = [0.0_f32; 8];
-                for start in (0..n_tokens).step_by(KEYS_TOGETHER) {
-                    let mut sums = _mm256_setzero_ps();
-                    for token in start..(start + KEYS_TOGETHER).min(n_tokens) {
-                        sums = _mm256_fmadd_ps(value(token), value(token), sums);
-                    }
-                    let mut squares = [0.0_f32; 8];
-                    _mm256_storeu_ps(squares.as_mut_ptr(), sums);
-                    for (greatest, squares) in greatest.iter_mut().zip(squares) {
-                        if squares > *greatest || squares.is_nan() {
-                            *greatest = squares;
-                        }
-                    }
+                let (mut greatest, mut unordered) = (_mm256_setzero_ps(), _mm256_setzero_ps());
+                for token in 0..n_tokens {
+                    let value = value(token);
+                    let magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0), value);
+                    greatest = _mm256_max_ps(greatest, magnitude);
+                    unordered = _mm256_or_ps(unordered, _mm256_cmp_ps::<_CMP_UNORD_Q>(value, value));
                 }
-                let mut factors = [0.0_f32; 8];
-                for (part, squares) in greatest.into_iter().enumerate() {
-                    (factors[part], self.value_scales[at + part]) = scales_of(squares.sqrt());
+                let (mut norms, mut factors) = ([0.0_f32; 8], [0.0_f32; 8]);
+                // All bits of what is no number.
+                _mm256_storeu_ps(norms.as_mut_ptr(), _mm256_or_ps(greatest, unordered));
+                for (part, norm) in norms.into_iter().enumerate() {
+                    (factors[part], self.value_scales[at + part]) = scales_of(norm);
                 }
                 let factors = _mm256_loadu_ps(factors.as_ptr());
                 let panel =
@@ -264,7 +263,7 @@ impl AttentionScratch {
         }
     }
 
-    /// The greatest score of each of six queries.
+    /// The greatest score of each of six queries, rounded up.
     #[target_feature(enable = "avx2,fma")]
     unsafe fn greatest(&self, projected: &Projected<'_>, scale: f32, first: usize) -> [f32; ROWS] {
         let &Projected { n_tokens, head_dim, .. } = projected;
@@ -279,16 +278,17 @@ impl AttentionScratch {
                     _mm256_storeu_si256(each.as_mut_ptr().cast(), sums[0]);
                     _mm256_storeu_si256(each.as_mut_ptr().add(8).cast(), sums[1]);
                 }
-                *greatest = each.iter().take(n_tokens - key).fold(*greatest, |most, sum| most.max(*sum));
+                let keys = key..n_tokens.min(key + COLUMNS);
+                *greatest = keys.map(|key| each[column_of(key)]).fold(*greatest, i32::max);
             }
         }
-        greatest.map(|greatest| greatest as f32 * scale)
+        greatest.map(|greatest| (greatest as f32 * scale).ceil())
     }
 
-    /// Mixes values for six queries into `mixed`, in words of values and not yet divided by the sums of shares, which are returned. With
-    /// `SHIFTED`, `less` is taken from a row's scores first.
+    /// Mixes values for six queries into `mixed`, in words of values and not yet divided by the sums of shares, which are returned.
+    /// `less`, whole numbers, is taken from the scores of a row first.
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn mix<const SHIFTED: bool>(
+    unsafe fn mix(
         &mut self,
         projected: &Projected<'_>,
         scale: f32,
@@ -299,7 +299,7 @@ impl AttentionScratch {
         let n_rows = (n_tokens - first).min(ROWS);
         let (depth, n_pairs) = (head_dim.next_multiple_of(COLUMNS), n_tokens.next_multiple_of(COLUMNS) / 2);
         let scale = _mm256_set1_ps(scale);
-        let mut sums = [_mm256_setzero_ps(); ROWS];
+        let mut sums = [0.0; ROWS];
         self.mixed[..ROWS * depth].fill(0.0);
         for start in (0..n_tokens).step_by(KEYS_TOGETHER) {
             let n_keys = (n_tokens - start).min(KEYS_TOGETHER);
@@ -310,28 +310,37 @@ impl AttentionScratch {
                     let products = self.score(head_dim, first, start + key);
                     for (row, products) in products.iter().enumerate() {
                         for (half, products) in products.iter().enumerate() {
-                            let score = _mm256_mul_ps(_mm256_cvtepi32_ps(*products), scale);
-                            let score = if SHIFTED {
-                                let score = _mm256_sub_ps(score, _mm256_set1_ps(less[row]));
-                                _mm256_max_ps(_mm256_set1_ps(LEAST_POWER), score)
-                            } else {
-                                score
-                            };
                             let out = self.shares.as_mut_ptr().add(row * KEYS_TOGETHER + key + 8 * half);
-                            _mm256_storeu_ps(out, power(score));
+                            _mm256_storeu_ps(out, power(_mm256_cvtepi32_ps(*products), scale, less[row]));
                         }
                     }
                 }
-                let mut scales = [0.0; ROWS];
-                for row in 0..n_rows {
+                let mut of_block = [0.0; ROWS];
+                for (row, sum) in of_block.iter_mut().enumerate().take(n_rows) {
                     let shares = &mut self.shares[row * KEYS_TOGETHER..row * KEYS_TOGETHER + padded];
                     // Padding gets nothing.
-                    shares[n_keys..].fill(0.0);
-                    for at in (0..padded).step_by(8) {
-                        sums[row] = _mm256_add_ps(sums[row], _mm256_loadu_ps(shares.as_ptr().add(at)));
+                    (n_keys..padded).for_each(|key| shares[key / COLUMNS * COLUMNS + column_of(key)] = 0.0);
+                    let mut parts = [_mm256_setzero_ps(); 2];
+                    for at in (0..padded).step_by(COLUMNS) {
+                        for (half, part) in parts.iter_mut().enumerate() {
+                            *part = _mm256_add_ps(*part, _mm256_loadu_ps(shares.as_ptr().add(at + 8 * half)));
+                        }
                     }
+                    *sum = sum_of(_mm256_add_ps(parts[0], parts[1]));
+                }
+                let mut scales = [0.0; ROWS];
+                for row in 0..n_rows {
+                    sums[row] += of_block[row];
+                    let (factor, scale) = scales_of(of_block[row]);
+                    scales[row] = scale;
+                    let shares = self.shares.as_ptr().add(row * KEYS_TOGETHER);
                     let words = self.share_words.as_mut_ptr().add(row * KEYS_TOGETHER);
-                    scales[row] = to_words(shares.as_ptr(), padded, words);
+                    for at in (0..padded).step_by(COLUMNS) {
+                        let both = [_mm256_loadu_ps(shares.add(at)), _mm256_loadu_ps(shares.add(at + 8))];
+                        // In the order of tokens.
+                        let sixteen = sixteen_words(both, _mm256_set1_ps(factor));
+                        _mm256_storeu_si256(words.add(at).cast(), sixteen);
+                    }
                 }
                 for column in (0..depth).step_by(COLUMNS) {
                     let values = self.values.as_ptr().add((column * n_pairs + start / 2 * COLUMNS) * 2);
@@ -348,6 +357,16 @@ impl AttentionScratch {
                 }
             }
         }
-        sums.map(|sum| sum_of(sum))
+        sums
+    }
+}
+
+/// The column of a token in its panel of keys: what [`sixteen_words`] then packs is in the order of tokens.
+fn column_of(token: usize) -> usize {
+    let at = token % COLUMNS;
+    match at / 4 {
+        1 => at + 4,
+        2 => at - 4,
+        _ => at,
     }
 }
