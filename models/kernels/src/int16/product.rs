@@ -1,8 +1,8 @@
 //! Products of whole numbers of 16 bits, of which the processor takes twice as many at a time as of those in 32 bits.
 //!
-//! Each row of the left operand and each column of the right has a scale, by which the root of the sum of its squares becomes [`NORM`]. A
-//! sum of products is at most the product of the two roots (Cauchy and Schwarz): none leaves the 32 bits that it is kept in, whatever
-//! the numbers and however many, and sums are exact.
+//! Each row of the left operand of a layer and each column of its weights has a scale, by which the root of the sum of its squares becomes
+//! [`NORM`]. A sum of products is at most the product of the two roots (Cauchy and Schwarz): none leaves the 32 bits that it is kept in,
+//! whatever the numbers and however many, and sums are exact.
 
 use std::arch::x86_64::*;
 
@@ -13,7 +13,7 @@ use crate::shape::Pair;
 /// Rows and columns of one product: their sums are in twelve of sixteen registers.
 pub(crate) const ROWS: usize = 6;
 pub(crate) const COLUMNS: usize = 16;
-/// Root of the sum of squares of a row or a column. What rounding may add to it, half of the root of the depth, is far from 2^15.5.
+/// What a norm becomes. Rounding may add half of the root of the depth to that of a row or a column, which is far from 2^15.5.
 pub(crate) const NORM: f32 = 32_700.0;
 
 /// Words of a line of the caches.
