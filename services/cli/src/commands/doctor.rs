@@ -92,7 +92,10 @@ fn device_lines() -> anyhow::Result<bool> {
             if nodes.is_empty() { String::new() } else { format!(" ({})", nodes.join(", ")) }
         );
     }
-    if has_bf16() && Precision::fast_on_cpu().is_none() && !runtime::is_installed(registry.cache(), RuntimeKind::Openvino) {
+    if has_bf16()
+        && Precision::fast_on_cpu().is_none()
+        && !runtime::is_installed(registry.cache(), RuntimeKind::Openvino)
+    {
         println!(
             "            this processor has bfloat16: `protext runtime install openvino` makes embedding faster"
         );
