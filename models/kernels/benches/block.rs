@@ -75,10 +75,9 @@ fn main() {
         let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|angle| (angle.cos(), angle.sin())).unzip();
         let rotary = Rotary { cos: &cos, sin: &sin };
         let first = numbers(N_TOKENS * dim, 1.0);
-        let lengths = [64, 256, 384, 1024];
-        let names = lengths.map(|length| length.to_string());
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        for (length, _) in lengths.into_iter().zip(&names).filter(|(_, name)| is_wanted(name, &names)) {
+        let lengths = ["64", "256", "384", "1024"];
+        for length in lengths.iter().filter(|length| is_wanted(length, &lengths)) {
+            let length: usize = length.parse().unwrap();
             let sequences: Vec<Range<usize>> =
                 (0..N_TOKENS / length).map(|at| at * length..(at + 1) * length).collect();
             let n_tokens = sequences.len() * length;

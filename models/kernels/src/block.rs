@@ -102,7 +102,8 @@ impl Block {
             assert!(table.len() >= longest * half, "a table of rotary positions is too short");
         }
         let n_tokens: usize = sequences.iter().map(Range::len).sum();
-        scratch.hidden.at_least(n_tokens.next_multiple_of(ROWS) * dim);
+        let n_values = n_tokens.next_multiple_of(ROWS) * dim;
+        scratch.hidden.at_least(n_values);
         let mut at = 0;
         for rows in sequences {
             let from = &hidden[rows.start * dim..rows.end * dim];
@@ -110,7 +111,7 @@ impl Block {
             at += from.len();
         }
         // One behind the other.
-        let packed = &mut scratch.hidden[..n_tokens.next_multiple_of(ROWS) * dim];
+        let packed = &mut scratch.hidden[..n_values];
         match &self.kernels {
             Kernels::Tiled(block) => block.run(&mut scratch.tiled, packed, n_tokens, sequences, rotary),
             Kernels::Int16(block) => block.run(&mut scratch.int16, packed, n_tokens, sequences, rotary),

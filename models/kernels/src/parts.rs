@@ -66,3 +66,25 @@ pub(crate) fn slice_width(feed_forward_dim: usize) -> usize {
     let fits = |width: &usize| width.is_multiple_of(STEP) && feed_forward_dim.is_multiple_of(*width);
     parts.find(fits).unwrap_or(STEP)
 }
+
+/// Where a sequence's projections lie. Their columns are those of query, key and value, one behind the other, in panels, as products make
+/// them: a head's numbers of neighbouring tokens are neighbours.
+#[derive(Clone, Copy)]
+pub(crate) struct Projected<'a, const PANEL: usize> {
+    /// `[3 * dim / PANEL, n_rows, PANEL]`.
+    pub(crate) panels: &'a [f32],
+    pub(crate) n_rows: usize,
+    /// Row of the sequence's first token.
+    pub(crate) first: usize,
+    pub(crate) n_tokens: usize,
+    pub(crate) n_heads: usize,
+    pub(crate) head_dim: usize,
+}
+
+impl<const PANEL: usize> Projected<'_, PANEL> {
+    /// The place of a token's number in the panels.
+    #[inline]
+    pub(crate) fn place(&self, token: usize, column: usize) -> usize {
+        (column / PANEL * self.n_rows + self.first + token) * PANEL + column % PANEL
+    }
+}

@@ -9,18 +9,8 @@ use crate::aligned::Aligned;
 use crate::polynomials::LOG2_E;
 use crate::shape::Rotary;
 
-/// Where a sequence's projections lie. Their columns are those of query, key and value, one behind the other, in panels of 16.
-#[derive(Clone, Copy)]
-pub(crate) struct Projected<'a> {
-    /// `[3 * dim / 16, n_rows, 16]`.
-    pub(crate) panels: &'a [f32],
-    pub(crate) n_rows: usize,
-    /// Row of the sequence's first token.
-    pub(crate) first: usize,
-    pub(crate) n_tokens: usize,
-    pub(crate) n_heads: usize,
-    pub(crate) head_dim: usize,
-}
+/// Columns lie in panels of 16.
+pub(crate) type Projected<'a> = crate::parts::Projected<'a, COLUMNS>;
 
 impl Projected<'_> {
     /// 8 numbers of a token, of columns from `column` on, which is a multiple of 8.
@@ -30,9 +20,8 @@ impl Projected<'_> {
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn load(&self, token: usize, column: usize) -> __m256 {
-        let place = (column / COLUMNS * self.n_rows + self.first + token) * COLUMNS + column % COLUMNS;
         // SAFETY: by the caller.
-        unsafe { _mm256_loadu_ps(self.panels.as_ptr().add(place)) }
+        unsafe { _mm256_loadu_ps(self.panels.as_ptr().add(self.place(token, column))) }
     }
 }
 

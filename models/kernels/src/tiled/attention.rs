@@ -8,19 +8,8 @@ use crate::aligned::Aligned;
 use crate::polynomials::LOG2_E;
 use crate::shape::{MAX_HEAD_DIM, Rotary};
 
-/// Where a sequence's projections lie. Their columns are those of query, key and value, one behind the other, in panels of 32, as products
-/// make them: a head's numbers of neighbouring tokens are neighbours.
-#[derive(Clone, Copy)]
-pub(crate) struct Projected<'a> {
-    /// `[3 * dim / 32, n_rows, 32]`.
-    pub(crate) panels: &'a [f32],
-    pub(crate) n_rows: usize,
-    /// Row of the sequence's first token.
-    pub(crate) first: usize,
-    pub(crate) n_tokens: usize,
-    pub(crate) n_heads: usize,
-    pub(crate) head_dim: usize,
-}
+/// Columns lie in panels of 32.
+pub(crate) type Projected<'a> = crate::parts::Projected<'a, SIDE>;
 
 impl Projected<'_> {
     /// Up to 16 numbers of a token, of columns from `column` on.
@@ -32,10 +21,7 @@ impl Projected<'_> {
     unsafe fn load(&self, token: usize, column: usize, n: usize) -> __m512 {
         // SAFETY: by the caller; what is masked is not read.
         unsafe {
-            let at = |column: usize| {
-                let place = (column / SIDE * self.n_rows + self.first + token) * SIDE + column % SIDE;
-                self.panels.as_ptr().add(place)
-            };
+            let at = |column: usize| self.panels.as_ptr().add(self.place(token, column));
             let n_here = n.min(SIDE - column % SIDE);
             let values = load_some(at(column), n_here);
             if n_here == n {
