@@ -1,6 +1,7 @@
 //! Time of one block, for shapes of ESM-2 and lengths of proteins, on one thread.
 //!
 //!     cargo bench -p protext-kernels --bench block [-- 8M bf16 384]
+//!     cargo bench -p protext-kernels --bench block -- AVX2 8M
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and may panic")]
 
 use std::ops::Range;
@@ -46,15 +47,17 @@ fn block(isa: Isa, operands: Operands, shape: BlockShape) -> Block {
 }
 
 fn main() {
-    let Some(best) = Isa::detect() else {
-        println!("NOT RUN: this processor has neither bfloat16 nor AVX2");
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    // The best, or what is named.
+    let named = Isa::all().find(|isa| wanted.iter().any(|word| word == isa.name()));
+    let Some(isa) = named.or_else(Isa::detect) else {
+        println!("NOT RUN: this processor has no AVX2");
         return;
     };
     println!(
         "{}: microseconds a token and block, {N_TOKENS} tokens in all, least of {N_ROUNDS} rounds",
-        best.name()
+        isa.name()
     );
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let shapes = [("8M", 320, 20), ("35M", 480, 20), ("150M", 640, 20), ("650M", 1280, 20)];
     let kinds = [
         ("bf16", Operands::Bf16),
@@ -82,11 +85,10 @@ fn main() {
                 (0..N_TOKENS / length).map(|at| at * length..(at + 1) * length).collect();
             let n_tokens = sequences.len() * length;
             let (mut scratch, mut out) = (Scratch::default(), vec![0.0; n_tokens * dim]);
-            let kinds_wanted = kinds
-                .iter()
-                .filter(|kind| best.takes(kind.1) && is_wanted(kind.0, &kinds.map(|kind| kind.0)));
+            let kinds_wanted =
+                kinds.iter().filter(|kind| isa.takes(kind.1) && is_wanted(kind.0, &kinds.map(|kind| kind.0)));
             let found = kinds_wanted.map(|&(kind, operands)| {
-                let blocks: Vec<Block> = (0..N_LAYERS).map(|_| block(best, operands, shape)).collect();
+                let blocks: Vec<Block> = (0..N_LAYERS).map(|_| block(isa, operands, shape)).collect();
                 let mut least = f64::INFINITY;
                 for _ in 0..N_ROUNDS {
                     let started = Instant::now();

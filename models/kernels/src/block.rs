@@ -66,7 +66,10 @@ impl Block {
             Operands::TwiceBf16 => Numbers::Twofold,
             Operands::Int8 => Numbers::Bytes,
             Operands::Int16 => {
-                return Ok(Self { shape, kernels: Kernels::Int16(Int16Block::new(shape, weights)) });
+                return Ok(Self {
+                    shape,
+                    kernels: Kernels::Int16(Int16Block::new(isa.is_wide(), shape, weights)),
+                });
             }
         };
         let Some(kind) = isa.kind() else {

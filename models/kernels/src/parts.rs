@@ -67,6 +67,11 @@ pub(crate) fn slice_width(feed_forward_dim: usize) -> usize {
     parts.find(fits).unwrap_or(STEP)
 }
 
+/// Rows in one go, `most` or not many more, so that all goes are of like size: a multiple of `step`.
+pub(crate) fn rows_together(n_rows: usize, most: usize, step: usize) -> usize {
+    n_rows.div_ceil(n_rows.div_ceil(most).max(1)).next_multiple_of(step).max(step)
+}
+
 /// Where a sequence's projections lie. Their columns are those of query, key and value, one behind the other, in panels, as products make
 /// them: a head's numbers of neighbouring tokens are neighbours.
 #[derive(Clone, Copy)]

@@ -181,24 +181,22 @@ fn tables(n: usize, head_dim: usize) -> (Vec<f32>, Vec<f32>) {
 }
 
 fn kinds() -> Vec<(Isa, Operands)> {
-    let mut kinds: Vec<Isa> = [Isa::detect(), Isa::avx512(), Isa::avx2()].into_iter().flatten().collect();
-    kinds.dedup();
-    if Isa::avx512().is_none() {
-        eprintln!("NOT RUN in bfloat16 and bytes: this processor has no instructions for their products");
-    } else if Isa::detect() == Isa::avx512() {
-        eprintln!("NOT RUN on AMX: this processor has none, or the system does not permit it");
-    }
-    if kinds.is_empty() {
-        eprintln!("NOT RUN at all: this processor has no AVX2");
+    for (operands, name) in
+        [(Operands::Int16, "AVX2"), (Operands::Int16, "AVX-512 VNNI"), (Operands::Bf16, "AMX")]
+    {
+        if !Isa::all().any(|isa| isa.name() == name) {
+            eprintln!(
+                "NOT RUN in {operands:?} with {name}: this processor has none, or the system does not permit it"
+            );
+        }
     }
     let operands = [Operands::Bf16, Operands::TwiceBf16, Operands::Int8, Operands::Int16];
-    let each = kinds.into_iter().flat_map(|isa| operands.map(|operands| (isa, operands)));
-    // Those of 16 bits are the same on all.
-    each.filter(
-        |(isa, operands)| {
-            if *operands == Operands::Int16 { Some(*isa) == Isa::avx2() } else { isa.takes(*operands) }
-        },
-    )
+    let each = Isa::all().flat_map(|isa| operands.map(|operands| (isa, operands)));
+    each.filter(|(isa, operands)| match operands {
+        // Those of 16 bits are the same on all with AVX-512.
+        Operands::Int16 => ["AVX2", "AVX-512 VNNI"].contains(&isa.name()),
+        _ => isa.takes(*operands),
+    })
     .collect()
 }
 
@@ -427,7 +425,10 @@ fn bytes_are_nearer_when_they_know_their_inputs() {
 /// Rounded alike, so that a space is the same on either: sums of bytes are whole numbers, and those of words differ in their last bits.
 #[test]
 fn tiles_answer_as_vectors_do() {
-    let (Some(best), Some(vectors)) = (Isa::detect(), Isa::avx512()) else { return };
+    let (Some(best), Some(vectors)) = (Isa::detect(), Isa::all().find(|isa| isa.name() == "AVX-512 BF16"))
+    else {
+        return;
+    };
     if best == vectors {
         eprintln!("NOT RUN: this processor has no tiles, or the system does not permit them");
         return;

@@ -212,9 +212,8 @@ impl FromStr for DeviceChoice {
 }
 
 /// True if this processor multiplies bfloat16 matrices by instructions of its own.
-#[must_use]
-pub fn has_bf16() -> bool {
-    Isa::avx512().is_some()
+fn has_bf16() -> bool {
+    Isa::detect().is_some_and(|isa| isa.takes(Operands::Bf16))
 }
 
 /// How an encoder uses the machine; everything settled.

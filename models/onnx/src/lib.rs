@@ -20,7 +20,7 @@ mod session;
 mod shared_weights;
 mod tokenize;
 
-pub use device::{Device, DeviceChoice, Precision, SessionPlan, has_bf16};
+pub use device::{Device, DeviceChoice, Precision, SessionPlan};
 pub use encoder::{EncoderSpec, OnnxEncoder, TokenPooling, Tokenization};
 pub use error::ModelError;
 pub use head::{OnnxHead, OnnxPairHead, ensure_task};

@@ -11,7 +11,7 @@ use protext_core::{Encoder, Modality, Projection, RowKind, Space};
 use protext_engine::{BatcherSettings, Embedder, Engine};
 use protext_onnx::{
     Device, DeviceChoice, EncoderSpec, ModelError, OnnxEncoder, OnnxLanguageHead, OnnxProjection,
-    OnnxRuntime, Precision, ProjectionSpec, SessionPlan, TokenPooling, Tokenization, has_bf16,
+    OnnxRuntime, Precision, ProjectionSpec, SessionPlan, TokenPooling, Tokenization,
 };
 use protext_registry::convert::Dialect;
 use protext_registry::heads::{
@@ -102,24 +102,12 @@ pub(crate) fn load_runtime(cache: &Cache, choice: impl Into<DeviceChoice>) -> an
     Ok(OnnxRuntime::load(&library)?)
 }
 
-/// Whether OpenVINO is faster here than the CPU provider. What the processor has decides, not the clock, so that a machine answers
-/// alike each time: OpenVINO's bfloat16 is faster than ONNX Runtime in 32 bits, and our own blocks are faster than OpenVINO where
-/// they are faster than 32 bits at all (`docs/results/speed.md`).
-fn openvino_is_faster() -> bool {
-    has_bf16() && Precision::fast_on_cpu().is_none()
-}
-
-/// Of the builds that are installed, the first that can run here and is faster than those after it.
+/// Of the builds that are installed, the fastest that can run here. OpenVINO's is for those who name it: on every processor that has
+/// instructions for its bfloat16 our own blocks are as fast or faster (`docs/results/speed.md`).
 fn fastest_runtime(cache: &Cache) -> RuntimeKind {
-    let is_usable = |kind: &RuntimeKind| {
-        runtime::is_installed(cache, *kind)
-            && match kind {
-                RuntimeKind::Cuda => runtime::cuda::load_libraries().is_ok(),
-                RuntimeKind::Openvino => openvino_is_faster(),
-                RuntimeKind::Cpu => true,
-            }
-    };
-    [RuntimeKind::Cuda, RuntimeKind::Openvino].into_iter().find(is_usable).unwrap_or(RuntimeKind::Cpu)
+    let is_usable =
+        runtime::is_installed(cache, RuntimeKind::Cuda) && runtime::cuda::load_libraries().is_ok();
+    if is_usable { RuntimeKind::Cuda } else { RuntimeKind::Cpu }
 }
 
 /// Opens an encoder that is here. Where any device will do, the fastest that is here and proves itself.
@@ -133,15 +121,13 @@ pub(crate) fn open_encoder(
     if choice.device != Device::Auto {
         return open_encoder_on(registry, runtime, model, choice);
     }
-    let build = |kind| runtime::library_path(registry.cache(), kind).is_ok_and(|path| path == runtime.path());
-    let device = match () {
-        () if build(RuntimeKind::Cuda) => Device::Cuda,
-        () if build(RuntimeKind::Openvino) && openvino_is_faster() => Device::Openvino,
-        () => return open_encoder_on_cpu(registry, runtime, model),
-    };
-    open_encoder_on(registry, runtime, model, device.into()).or_else(|error| {
+    let of_cuda = runtime::library_path(registry.cache(), RuntimeKind::Cuda);
+    if !of_cuda.is_ok_and(|path| path == runtime.path()) {
+        return open_encoder_on_cpu(registry, runtime, model);
+    }
+    open_encoder_on(registry, runtime, model, Device::Cuda.into()).or_else(|error| {
         let (model_id, error) = (&model.manifest.id, crate::fault::message(&error));
-        tracing::warn!(%device, model = model_id, error, "this device cannot be used; the CPU is");
+        tracing::warn!(model = model_id, error, "the GPU cannot be used; the CPU is");
         open_encoder_on_cpu(registry, runtime, model)
     })
 }

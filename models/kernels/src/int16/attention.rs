@@ -3,14 +3,17 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::product::{COLUMNS, ROWS, Sums, product};
-use super::rows::{eight_words, power, scales_of, sixteen_words, sum_of};
+use super::product::Columns;
+use super::rows::{power, scales_of};
+use super::vectors::{Vectors, sum_of};
 use crate::aligned::Aligned;
 use crate::polynomials::LOG2_E;
 use crate::shape::Rotary;
 
-/// Columns lie in panels of 16.
-pub(crate) type Projected<'a> = crate::parts::Projected<'a, COLUMNS>;
+/// Columns of projections and of values lie in panels of 16: heads are no narrower.
+pub(crate) const PANEL: usize = 16;
+
+pub(crate) type Projected<'a> = crate::parts::Projected<'a, PANEL>;
 
 impl Projected<'_> {
     /// 8 numbers of a token, of columns from `column` on, which is a multiple of 8.
@@ -32,20 +35,20 @@ pub(crate) struct AttentionScratch {
     turned: Aligned<f32>,
     /// `[tokens, head_dim]`, row by row.
     queries: Aligned<i16>,
-    /// Panels of 16 tokens ([`column_of`]), pairs of whose numbers are side by side.
+    /// Panels of as many tokens as a product has columns ([`column_of`]), pairs of whose numbers are side by side.
     keys: Aligned<i16>,
     /// Panels of 16 numbers, pairs of whose tokens are side by side.
     values: Aligned<i16>,
     /// What one of a number's words stands for.
     value_scales: Vec<f32>,
-    /// Of six queries with a block of keys, and the same as words.
+    /// Of the queries of a product with a block of keys, and the same as words.
     shares: Aligned<f32>,
     share_words: Aligned<i16>,
-    /// `[6, head_dim rounded up to 16]`.
+    /// `[queries, head_dim rounded up to 16]`.
     mixed: Aligned<f32>,
 }
 
-/// Keys that six queries see at a time. Their shares, with a scale for each row, have a sum of 32,700 in words, and values are words of at
+/// Keys that queries see at a time. Their shares, with a scale for each row, have a sum of 32,700 in words, and values are words of at
 /// most that: no sum of their products leaves 32 bits. The scale is of a block's own, so that those of many keys that are seen little do
 /// not vanish beside those of few that are seen well.
 const KEYS_TOGETHER: usize = 128;
@@ -68,9 +71,9 @@ struct Scores {
 /// Mixes values by attention into `mixed`, `[tokens, dim]`.
 ///
 /// # Safety
-/// The processor has AVX2; tables of rotary positions reach to the last token.
-#[target_feature(enable = "avx2,fma")]
-pub(crate) unsafe fn attend(
+/// The processor has the instructions; tables of rotary positions reach to the last token.
+#[inline(always)]
+pub(crate) unsafe fn attend<V: Vectors, const ROWS: usize>(
     scratch: &mut AttentionScratch,
     projected: &Projected<'_>,
     rotary: Option<&Rotary<'_>>,
@@ -78,32 +81,22 @@ pub(crate) unsafe fn attend(
 ) {
     let &Projected { panels, n_rows, first, n_tokens, n_heads, head_dim } = projected;
     let dim = n_heads * head_dim;
-    scratch.make_room(n_tokens, head_dim);
+    scratch.make_room(n_tokens, head_dim, ROWS, V::COLUMNS);
     let (has_rows, has_columns) = (first + n_tokens <= n_rows, panels.len() >= n_rows * 3 * dim);
     assert!(has_rows && has_columns && mixed.len() >= n_tokens * dim, "rows are those of the sequence");
     for head in 0..n_heads {
         // SAFETY: the room is made, and the rows are as many as they must be.
         unsafe {
-            let scores = scratch.arrange(projected, head, rotary);
+            let scores = scratch.arrange(projected, head, rotary, V::COLUMNS);
             for first in (0..n_tokens).step_by(ROWS) {
-                let rows = (n_tokens - first).min(ROWS);
-                let sums = if scores.most <= SAFE_SCORE {
-                    scratch.mix(projected, scores.scale, first, &[0.0; ROWS])
+                let less = if scores.most <= SAFE_SCORE {
+                    [0.0; ROWS]
                 } else {
-                    let greatest = scratch.greatest(projected, scores.scale, first);
-                    scratch.mix(projected, scores.scale, first, &greatest)
+                    scratch.greatest::<V, ROWS>(projected, scores.scale, first)
                 };
-                let depth = head_dim.next_multiple_of(COLUMNS);
-                for (row, sum) in sums.iter().enumerate().take(rows) {
-                    let share = _mm256_set1_ps(sum.recip());
-                    for at in (0..head_dim).step_by(8) {
-                        let values = _mm256_loadu_ps(scratch.mixed.as_ptr().add(row * depth + at));
-                        let scale =
-                            _mm256_mul_ps(share, _mm256_loadu_ps(scratch.value_scales.as_ptr().add(at)));
-                        let out = mixed.as_mut_ptr().add((first + row) * dim + head * head_dim + at);
-                        _mm256_storeu_ps(out, _mm256_mul_ps(values, scale));
-                    }
-                }
+                let sums = scratch.mix::<V, ROWS>(projected, scores.scale, first, &less);
+                let out = mixed.as_mut_ptr().add(first * dim + head * head_dim);
+                scratch.hand_out(head_dim, &sums[..(n_tokens - first).min(ROWS)], out, dim);
             }
         }
     }
@@ -111,26 +104,27 @@ pub(crate) unsafe fn attend(
 
 impl AttentionScratch {
     /// Keys and values of padding are zero, so that no stale number reaches a sum; the rest is written before it is read, but for queries
-    /// that only fill up six, whose answers nobody takes.
-    fn make_room(&mut self, n_tokens: usize, head_dim: usize) {
-        let (padded, depth) = (n_tokens.next_multiple_of(COLUMNS), head_dim.next_multiple_of(COLUMNS));
+    /// that only fill up a product, whose answers nobody takes.
+    fn make_room(&mut self, n_tokens: usize, head_dim: usize, together: usize, columns: usize) {
+        let (padded, depth) = (n_tokens.next_multiple_of(columns), head_dim.next_multiple_of(PANEL));
         self.turned.at_least(n_tokens * head_dim);
-        self.queries.at_least(n_tokens.next_multiple_of(ROWS) * head_dim);
+        self.queries.at_least(n_tokens.next_multiple_of(together) * head_dim);
         self.keys.fill_zeros(padded * head_dim);
         self.values.fill_zeros(padded * depth);
         self.value_scales.resize(head_dim, 0.0);
-        self.shares.at_least(ROWS * KEYS_TOGETHER);
-        self.share_words.at_least(ROWS * KEYS_TOGETHER);
-        self.mixed.at_least(ROWS * depth);
+        self.shares.at_least(together * KEYS_TOGETHER);
+        self.share_words.at_least(together * KEYS_TOGETHER);
+        self.mixed.at_least(together * depth);
     }
 
-    /// Lays out a head.
+    /// Lays out a head, for products of so many columns.
     #[target_feature(enable = "avx2,fma")]
     unsafe fn arrange(
         &mut self,
         projected: &Projected<'_>,
         head: usize,
         rotary: Option<&Rotary<'_>>,
+        columns: usize,
     ) -> Scores {
         let &Projected { n_tokens, n_heads, head_dim, .. } = projected;
         let (dim, column) = (n_heads * head_dim, head * head_dim);
@@ -147,17 +141,18 @@ impl AttentionScratch {
             let (factor, key_scale) = scales_of(most_key);
             let factor = _mm256_set1_ps(factor);
             for token in 0..n_tokens {
-                let panel = self.keys.as_mut_ptr().add(token / COLUMNS * COLUMNS * head_dim).cast::<i32>();
+                let panel = self.keys.as_mut_ptr().add(token / columns * columns * head_dim).cast::<i32>();
+                let panel = panel.add(column_of(token, columns));
                 for at in (0..head_dim).step_by(8) {
                     let key = _mm256_loadu_ps(self.turned.as_ptr().add(token * head_dim + at));
                     let mut pairs = [0; 4];
                     _mm_storeu_si128(pairs.as_mut_ptr().cast(), eight_words(key, factor));
                     for (pair, both) in pairs.into_iter().enumerate() {
-                        *panel.add((at / 2 + pair) * COLUMNS + column_of(token)) = both;
+                        *panel.add((at / 2 + pair) * columns) = both;
                     }
                 }
             }
-            self.arrange_values(projected, 2 * dim + column);
+            self.arrange_values(projected, 2 * dim + column, n_tokens.next_multiple_of(columns) / 2);
             let most = LOG2_E * most_query * most_key;
             if most.is_nan() || most > MOST_SCORE {
                 self.value_scales.fill(f32::NAN);
@@ -203,11 +198,10 @@ impl AttentionScratch {
         greatest.sqrt()
     }
 
-    /// Lays out a head's values, from `column` on. Each of its columns has a scale, by which its greatest number is 32,700.
+    /// Lays out a head's values, from `column` on, with room for so many pairs of tokens. Each of its columns has a scale, by which its greatest number is 32,700.
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn arrange_values(&mut self, projected: &Projected<'_>, column: usize) {
+    unsafe fn arrange_values(&mut self, projected: &Projected<'_>, column: usize, n_pairs: usize) {
         let &Projected { n_tokens, head_dim, .. } = projected;
-        let n_pairs = n_tokens.next_multiple_of(COLUMNS) / 2;
         for at in (0..head_dim).step_by(8) {
             // SAFETY: by the caller of `attend`; places are inside the room.
             unsafe {
@@ -226,8 +220,7 @@ impl AttentionScratch {
                     (factors[part], self.value_scales[at + part]) = scales_of(norm);
                 }
                 let factors = _mm256_loadu_ps(factors.as_ptr());
-                let panel =
-                    self.values.as_mut_ptr().add((at / COLUMNS * n_pairs * COLUMNS + at % COLUMNS) * 2);
+                let panel = self.values.as_mut_ptr().add((at / PANEL * n_pairs * PANEL + at % PANEL) * 2);
                 for token in (0..n_tokens).step_by(2) {
                     let even = eight_words(value(token), factors);
                     let odd = if token + 1 < n_tokens {
@@ -235,7 +228,7 @@ impl AttentionScratch {
                     } else {
                         _mm_setzero_si128()
                     };
-                    let out = panel.add(token * COLUMNS).cast::<__m128i>();
+                    let out = panel.add(token * PANEL).cast::<__m128i>();
                     out.write_unaligned(_mm_unpacklo_epi16(even, odd));
                     out.add(1).write_unaligned(_mm_unpackhi_epi16(even, odd));
                 }
@@ -243,44 +236,53 @@ impl AttentionScratch {
         }
     }
 
-    /// Products of six queries from `first` on with 16 keys from `key` on.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn score(&self, head_dim: usize, first: usize, key: usize) -> Sums {
+    /// Products of queries from `first` on with as many keys from `key` on as a product has columns.
+    #[inline(always)]
+    unsafe fn score<V: Vectors, const ROWS: usize>(
+        &self,
+        head_dim: usize,
+        first: usize,
+        key: usize,
+    ) -> [[V::Whole; 2]; ROWS] {
         // SAFETY: by the caller of `attend`.
         unsafe {
-            let (queries, keys) =
-                (self.queries.as_ptr().add(first * head_dim), self.keys.as_ptr().add(key * head_dim));
-            product(queries, head_dim, keys, head_dim / 2)
+            let queries = self.queries.as_ptr().add(first * head_dim);
+            let words = self.keys.as_ptr().add(key * head_dim);
+            let keys = Columns { words, step: 2 * V::COLUMNS, stride: V::COLUMNS };
+            V::product::<ROWS, 2>(queries, head_dim, keys, head_dim / 2)
         }
     }
 
-    /// The greatest score of each of six queries, rounded up.
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn greatest(&self, projected: &Projected<'_>, scale: f32, first: usize) -> [f32; ROWS] {
+    /// The greatest score of each of some queries, rounded up.
+    #[inline(always)]
+    unsafe fn greatest<V: Vectors, const ROWS: usize>(
+        &mut self,
+        projected: &Projected<'_>,
+        scale: f32,
+        first: usize,
+    ) -> [f32; ROWS] {
         let &Projected { n_tokens, head_dim, .. } = projected;
-        let mut greatest = [i32::MIN; ROWS];
-        for key in (0..n_tokens).step_by(COLUMNS) {
-            // SAFETY: by the caller of `attend`.
-            let sums = unsafe { self.score(head_dim, first, key) };
-            for (greatest, sums) in greatest.iter_mut().zip(&sums) {
-                let mut each = [0; COLUMNS];
-                // SAFETY: there is room for both halves.
-                unsafe {
-                    _mm256_storeu_si256(each.as_mut_ptr().cast(), sums[0]);
-                    _mm256_storeu_si256(each.as_mut_ptr().add(8).cast(), sums[1]);
+        let mut greatest = [f32::NEG_INFINITY; ROWS];
+        for key in (0..n_tokens).step_by(V::COLUMNS) {
+            // SAFETY: by the caller of `attend`; shares have room for a row.
+            unsafe {
+                let sums = self.score::<V, ROWS>(head_dim, first, key);
+                for (greatest, sums) in greatest.iter_mut().zip(sums) {
+                    V::store(self.shares.as_mut_ptr(), V::to_floats(sums[0]));
+                    V::store(self.shares.as_mut_ptr().add(V::LANES), V::to_floats(sums[1]));
+                    let keys = key..n_tokens.min(key + V::COLUMNS);
+                    let scores = keys.map(|key| self.shares[column_of(key, V::COLUMNS)]);
+                    *greatest = scores.fold(*greatest, f32::max);
                 }
-                let keys = key..n_tokens.min(key + COLUMNS);
-                *greatest = keys.map(|key| each[column_of(key)]).fold(*greatest, i32::max);
             }
         }
-        greatest.map(|greatest| (greatest as f32 * scale).ceil())
+        greatest.map(|greatest| (greatest * scale).ceil())
     }
 
-    /// Mixes values for six queries into `mixed`, in words of values and not yet divided by the sums of shares, which are returned.
+    /// Mixes values for some queries into `mixed`, in words of values and not yet divided by the sums of shares, which are returned.
     /// `less`, whole numbers, is taken from the scores of a row first.
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn mix(
+    #[inline(always)]
+    unsafe fn mix<V: Vectors, const ROWS: usize>(
         &mut self,
         projected: &Projected<'_>,
         scale: f32,
@@ -289,25 +291,35 @@ impl AttentionScratch {
     ) -> [f32; ROWS] {
         let &Projected { n_tokens, head_dim, .. } = projected;
         let mut sums = [0.0; ROWS];
-        self.mixed[..ROWS * head_dim.next_multiple_of(COLUMNS)].fill(0.0);
+        self.mixed[..ROWS * head_dim.next_multiple_of(PANEL)].fill(0.0);
         for start in (0..n_tokens).step_by(KEYS_TOGETHER) {
             let keys = start..(start + KEYS_TOGETHER).min(n_tokens);
             // SAFETY: by the caller of `attend`.
             unsafe {
-                self.share(head_dim, first, keys.clone(), scale, less);
-                let of_block = self.shares_to_words(keys.len());
-                sums.iter_mut().zip(of_block).for_each(|(sum, of_block)| *sum += of_block);
+                self.share::<V, ROWS>(head_dim, first, keys.clone(), scale, less);
+                let of_block = self.shares_to_words::<V, ROWS>(keys.len());
+                for (sum, of_block) in sums.iter_mut().zip(of_block) {
+                    *sum += of_block;
+                }
                 let scales = of_block.map(|of_block| scales_of(of_block).1);
-                self.gather(projected, keys, &scales);
+                let depth = head_dim.next_multiple_of(PANEL);
+                let mut column = 0;
+                while column + V::COLUMNS <= depth {
+                    self.gather::<V, ROWS, 2>(projected, column, keys.clone(), &scales);
+                    column += V::COLUMNS;
+                }
+                // One panel is a single register where those are wide.
+                if column < depth {
+                    self.gather::<V, ROWS, 1>(projected, column, keys, &scales);
+                }
             }
         }
         sums
     }
 
-    /// Shares of a block of keys in six queries, not yet divided by their sums.
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn share(
+    /// Shares of a block of keys in some queries, not yet divided by their sums.
+    #[inline(always)]
+    unsafe fn share<V: Vectors, const ROWS: usize>(
         &mut self,
         head_dim: usize,
         first: usize,
@@ -315,18 +327,15 @@ impl AttentionScratch {
         scale: f32,
         less: &[f32; ROWS],
     ) {
-        for at in (0..keys.len()).step_by(COLUMNS) {
+        for at in (0..keys.len()).step_by(V::COLUMNS) {
             // SAFETY: by the caller of `attend`; shares have room for a block of keys.
             unsafe {
-                let products = self.score(head_dim, first, keys.start + at);
-                for (row, products) in products.iter().enumerate() {
-                    for (half, products) in products.iter().enumerate() {
-                        let score = _mm256_cvtepi32_ps(*products);
-                        let share = power(score, _mm256_set1_ps(scale), less[row]);
-                        _mm256_storeu_ps(
-                            self.shares.as_mut_ptr().add(row * KEYS_TOGETHER + at + 8 * half),
-                            share,
-                        );
+                let products = self.score::<V, ROWS>(head_dim, first, keys.start + at);
+                for (row, products) in products.into_iter().enumerate() {
+                    let out = self.shares.as_mut_ptr().add(row * KEYS_TOGETHER + at);
+                    for (half, products) in products.into_iter().enumerate() {
+                        let share = power::<V>(V::to_floats(products), V::splat(scale), less[row]);
+                        V::store(out.add(half * V::LANES), share);
                     }
                 }
             }
@@ -334,70 +343,97 @@ impl AttentionScratch {
     }
 
     /// Shares of so many keys as words, in the order of tokens. Returns the sum of each row, which all words of a row stand for.
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn shares_to_words(&mut self, n_keys: usize) -> [f32; ROWS] {
-        let padded = n_keys.next_multiple_of(COLUMNS);
+    #[inline(always)]
+    unsafe fn shares_to_words<V: Vectors, const ROWS: usize>(&mut self, n_keys: usize) -> [f32; ROWS] {
+        let padded = n_keys.next_multiple_of(V::COLUMNS);
         let mut sums = [0.0; ROWS];
-        for (row, sum) in sums.iter_mut().enumerate() {
-            let shares = &mut self.shares[row * KEYS_TOGETHER..][..padded];
-            // Padding gets nothing.
-            (n_keys..padded).for_each(|key| shares[key / COLUMNS * COLUMNS + column_of(key)] = 0.0);
-            let mut parts = [_mm256_setzero_ps(); 2];
-            for sixteen in shares.chunks_exact(COLUMNS) {
-                for (half, part) in parts.iter_mut().enumerate() {
-                    // SAFETY: there are 16 of them.
-                    *part = _mm256_add_ps(*part, unsafe { _mm256_loadu_ps(sixteen.as_ptr().add(8 * half)) });
+        // SAFETY: by the caller of `attend`; there is room for a block of keys of each row.
+        unsafe {
+            for (row, sum) in sums.iter_mut().enumerate() {
+                let shares = self.shares.as_mut_ptr().add(row * KEYS_TOGETHER);
+                for key in n_keys..padded {
+                    // Padding gets nothing.
+                    *shares.add(key / V::COLUMNS * V::COLUMNS + column_of(key, V::COLUMNS)) = 0.0;
                 }
+                let mut parts = [V::splat(0.0); 2];
+                for at in (0..padded).step_by(V::COLUMNS) {
+                    for (half, part) in parts.iter_mut().enumerate() {
+                        *part = V::add(*part, V::load(shares.add(at + half * V::LANES)));
+                    }
+                }
+                *sum = V::sum(V::add(parts[0], parts[1]));
             }
-            *sum = sum_of(_mm256_add_ps(parts[0], parts[1]));
-        }
-        for (row, sum) in sums.iter().enumerate() {
-            let factor = _mm256_set1_ps(scales_of(*sum).0);
-            let shares = self.shares[row * KEYS_TOGETHER..][..padded].chunks_exact(COLUMNS);
-            let words = self.share_words[row * KEYS_TOGETHER..][..padded].chunks_exact_mut(COLUMNS);
-            for (shares, words) in shares.zip(words) {
-                // SAFETY: there are 16 of both.
-                unsafe {
-                    let both = [_mm256_loadu_ps(shares.as_ptr()), _mm256_loadu_ps(shares.as_ptr().add(8))];
-                    _mm256_storeu_si256(words.as_mut_ptr().cast(), sixteen_words(both, factor));
+            for (row, sum) in sums.iter().enumerate() {
+                let factor = V::splat(scales_of(*sum).0);
+                let shares = self.shares.as_ptr().add(row * KEYS_TOGETHER);
+                let words = self.share_words.as_mut_ptr().add(row * KEYS_TOGETHER);
+                for at in (0..padded).step_by(V::COLUMNS) {
+                    let both = [V::load(shares.add(at)), V::load(shares.add(at + V::LANES))];
+                    V::store_words(words.add(at), V::to_words(both, factor));
                 }
             }
         }
         sums
     }
 
-    /// Adds the values of a block of keys, as they are shared out, to `mixed`. A row's words of shares stand for so much each.
-    #[inline]
+    /// Adds so many registers of the values of a block of keys, from `column` on and as they are shared out, to `mixed`. A row's words of
+    /// shares stand for so much each.
+    #[inline(always)]
+    unsafe fn gather<V: Vectors, const ROWS: usize, const WIDE: usize>(
+        &mut self,
+        projected: &Projected<'_>,
+        column: usize,
+        keys: Range<usize>,
+        scales: &[f32; ROWS],
+    ) {
+        let depth = projected.head_dim.next_multiple_of(PANEL);
+        let padded = projected.n_tokens.next_multiple_of(V::COLUMNS);
+        let place = |column: usize| column / PANEL * PANEL * padded + column % PANEL * 2;
+        // SAFETY: by the caller of `attend`; values are padded with zeros.
+        unsafe {
+            let words = self.values.as_ptr().add(place(column) + keys.start * PANEL);
+            let values = Columns { words, step: 2 * PANEL, stride: place(V::LANES) };
+            let n_pairs = keys.len().next_multiple_of(V::COLUMNS) / 2;
+            let shares = self.share_words.as_ptr();
+            let products = V::product::<ROWS, WIDE>(shares, KEYS_TOGETHER, values, n_pairs);
+            for (row, (products, scale)) in products.into_iter().zip(scales).enumerate() {
+                for (at, products) in products.into_iter().enumerate() {
+                    let out = self.mixed.as_mut_ptr().add(row * depth + column + at * V::LANES);
+                    let more = V::multiply_add(V::to_floats(products), V::splat(*scale), V::load(out));
+                    V::store(out, more);
+                }
+            }
+        }
+    }
+
+    /// Writes what was mixed for queries with such sums of shares, row by row of so many numbers.
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn gather(&mut self, projected: &Projected<'_>, keys: Range<usize>, scales: &[f32; ROWS]) {
-        let depth = projected.head_dim.next_multiple_of(COLUMNS);
-        let padded = projected.n_tokens.next_multiple_of(COLUMNS);
-        for column in (0..depth).step_by(COLUMNS) {
-            // SAFETY: by the caller of `attend`; values are padded with zeros.
-            unsafe {
-                let values = self.values.as_ptr().add(column * padded + keys.start * COLUMNS);
-                let n_pairs = keys.len().next_multiple_of(COLUMNS) / 2;
-                let products = product(self.share_words.as_ptr(), KEYS_TOGETHER, values, n_pairs);
-                for (row, (products, scale)) in products.iter().zip(scales).enumerate() {
-                    for (half, products) in products.iter().enumerate() {
-                        let out = self.mixed.as_mut_ptr().add(row * depth + column + 8 * half);
-                        let there = _mm256_loadu_ps(out);
-                        let more = _mm256_cvtepi32_ps(*products);
-                        _mm256_storeu_ps(out, _mm256_fmadd_ps(more, _mm256_set1_ps(*scale), there));
-                    }
+    unsafe fn hand_out(&self, head_dim: usize, sums: &[f32], out: *mut f32, dim: usize) {
+        let depth = head_dim.next_multiple_of(PANEL);
+        for (row, sum) in sums.iter().enumerate() {
+            let share = _mm256_set1_ps(sum.recip());
+            for at in (0..head_dim).step_by(8) {
+                // SAFETY: by the caller of `attend`.
+                unsafe {
+                    let values = _mm256_loadu_ps(self.mixed.as_ptr().add(row * depth + at));
+                    let scale = _mm256_mul_ps(share, _mm256_loadu_ps(self.value_scales.as_ptr().add(at)));
+                    _mm256_storeu_ps(out.add(row * dim + at), _mm256_mul_ps(values, scale));
                 }
             }
         }
     }
 }
 
-/// The column of a token in its panel of keys: what [`sixteen_words`] then packs is in the order of tokens.
-fn column_of(token: usize) -> usize {
-    let at = token % COLUMNS;
-    match at / 4 {
-        1 => at + 4,
-        2 => at - 4,
-        _ => at,
-    }
+/// The column of a token in its panel of keys: what [`Vectors::to_words`] then packs is in the order of tokens.
+fn column_of(token: usize, columns: usize) -> usize {
+    let at = token % columns;
+    at / 8 * 4 + at % 4 + if at % 8 < 4 { 0 } else { columns / 2 }
+}
+
+/// 8 numbers, multiplied, as words.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn eight_words(values: __m256, factor: __m256) -> __m128i {
+    let whole = _mm256_cvtps_epi32(_mm256_mul_ps(values, factor));
+    _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256::<1>(whole))
 }

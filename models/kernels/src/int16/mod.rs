@@ -1,28 +1,32 @@
-//! Blocks whose operands are whole numbers of 16 bits, on AVX2: what every processor of the last ten years has.
+//! Blocks whose operands are whole numbers of 16 bits, on AVX2, which every processor of the last ten years has, or on AVX-512.
 
 mod attention;
 mod product;
 mod rows;
+mod vectors;
 
-use std::arch::x86_64::*;
 use std::ops::Range;
 
-use attention::{AttentionScratch, Projected, attend};
-use product::{COLUMNS, Layer, Rows, multiply};
+use attention::{AttentionScratch, PANEL, Projected, attend};
+use product::{Layer, Rows, multiply};
 use rows::{gelu, normalize};
+use vectors::{Avx2, Avx512, Vectors};
 
 use crate::aligned::Aligned;
-use crate::parts::{Norm, Parts, slice_width};
+use crate::parts::{Norm, Parts, rows_together, slice_width};
 use crate::shape::{BlockShape, BlockWeights, Rotary};
-
-/// Most rows that go through the layers together: their operands stay in the second cache.
-const ROWS_TOGETHER: usize = 96;
 
 /// A block with its weights packed.
 pub(crate) struct Int16Block {
+    /// Computed with AVX-512.
+    is_wide: bool,
     shape: BlockShape,
     parts: Parts<Layer>,
 }
+
+/// Rows of one product with AVX2, whose sums are in twelve of sixteen registers, and with AVX-512, where they are in sixteen of 32.
+const ROWS_AVX2: usize = 6;
+const ROWS_AVX512: usize = 8;
 
 /// Room for what is computed on the way.
 #[derive(Default)]
@@ -41,9 +45,11 @@ pub(crate) struct Int16Scratch {
 }
 
 impl Int16Block {
-    /// Of weights whose sizes are those of the shape.
-    pub(crate) fn new(shape: BlockShape, weights: &BlockWeights<'_>) -> Self {
-        Self { shape, parts: Parts::new(&shape, weights, |depth, parts, _| Layer::new(depth, parts)) }
+    /// Of weights whose sizes are those of the shape. The processor has AVX2, and AVX-512 with VNNI if that is wanted.
+    pub(crate) fn new(is_wide: bool, shape: BlockShape, weights: &BlockWeights<'_>) -> Self {
+        let columns = if is_wide { Avx512::COLUMNS } else { Avx2::COLUMNS };
+        let parts = Parts::new(&shape, weights, |depth, parts, _| Layer::new(depth, parts, columns));
+        Self { is_wide, shape, parts }
     }
 
     /// Takes `sequences`, whose rows lie one behind the other in `hidden`, through the block.
@@ -55,21 +61,45 @@ impl Int16Block {
         sequences: &[Range<usize>],
         rotary: Option<&Rotary<'_>>,
     ) {
-        let BlockShape { dim, feed_forward_dim, .. } = self.shape;
-        let (together, width) = (n_tokens.min(ROWS_TOGETHER), slice_width(feed_forward_dim));
-        scratch.rows.make_room(together, dim);
-        scratch.normed.at_least(dim);
-        scratch.projected.at_least(n_tokens * 3 * dim);
-        scratch.mixed.at_least(n_tokens * dim);
-        scratch.wide.at_least(together * width);
-        scratch.wide_rows.make_room(together, width);
-        assert!(hidden.len() >= n_tokens * dim);
-        // SAFETY: an `Isa` exists only where the processor has the instructions; all room is made.
-        unsafe { self.run_packed(scratch, hidden.as_mut_ptr(), n_tokens, sequences, rotary) };
+        assert!(hidden.len() >= n_tokens * self.shape.dim);
+        // SAFETY: an `Isa` exists only where the processor has the instructions; the rows are there.
+        unsafe {
+            let hidden = hidden.as_mut_ptr();
+            match self.is_wide {
+                true => self.run_avx512(scratch, hidden, n_tokens, sequences, rotary),
+                false => self.run_avx2(scratch, hidden, n_tokens, sequences, rotary),
+            }
+        }
     }
 
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn run_packed(
+    unsafe fn run_avx2(
+        &self,
+        scratch: &mut Int16Scratch,
+        hidden: *mut f32,
+        n_tokens: usize,
+        sequences: &[Range<usize>],
+        rotary: Option<&Rotary<'_>>,
+    ) {
+        // SAFETY: by the caller.
+        unsafe { self.run_packed::<Avx2, ROWS_AVX2>(scratch, hidden, n_tokens, sequences, rotary) }
+    }
+
+    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn run_avx512(
+        &self,
+        scratch: &mut Int16Scratch,
+        hidden: *mut f32,
+        n_tokens: usize,
+        sequences: &[Range<usize>],
+        rotary: Option<&Rotary<'_>>,
+    ) {
+        // SAFETY: by the caller.
+        unsafe { self.run_packed::<Avx512, ROWS_AVX512>(scratch, hidden, n_tokens, sequences, rotary) }
+    }
+
+    #[inline(always)]
+    unsafe fn run_packed<V: Vectors, const ROWS: usize>(
         &self,
         scratch: &mut Int16Scratch,
         hidden: *mut f32,
@@ -79,23 +109,43 @@ impl Int16Block {
     ) {
         let BlockShape { dim, n_heads, feed_forward_dim, norm_first, .. } = self.shape;
         let width = slice_width(feed_forward_dim);
-        let chunks =
-            || (0..n_tokens).step_by(ROWS_TOGETHER).map(|start| start..(start + ROWS_TOGETHER).min(n_tokens));
+        let together = rows_together(n_tokens, V::ROWS_TOGETHER, ROWS);
+        scratch.rows.make_room(together, dim);
+        scratch.normed.at_least(dim);
+        scratch.projected.at_least(n_tokens * 3 * dim);
+        scratch.mixed.at_least(n_tokens * dim);
+        scratch.wide.at_least(together * width);
+        scratch.wide_rows.make_room(together, width);
+        let chunks = || (0..n_tokens).step_by(together).map(|start| start..(start + together).min(n_tokens));
         for chunk in chunks() {
             // SAFETY: by the caller; the room is made for all rows.
             unsafe {
                 for (at, row) in chunk.clone().enumerate() {
                     let row = hidden.add(row * dim);
                     let row = match norm_first {
-                        true => self.normalize(&self.parts.attention_norm, row, scratch.normed.as_mut_ptr()),
+                        true => {
+                            self.normalize::<V>(&self.parts.attention_norm, row, scratch.normed.as_mut_ptr())
+                        }
                         false => row,
                     };
-                    scratch.rows.set(at, row);
+                    scratch.rows.set::<V>(at, row);
                 }
                 let projected = scratch.projected.as_mut_ptr();
-                multiply(&scratch.rows, chunk.len(), &self.parts.projections, |row, column, sums| {
-                    store(sums, projected.add(column * n_tokens + (chunk.start + row) * COLUMNS));
-                });
+                multiply::<V, ROWS>(
+                    &scratch.rows,
+                    chunk.len(),
+                    &self.parts.projections,
+                    |row, column, sums| {
+                        for (at, sum) in sums.into_iter().enumerate() {
+                            let (panel, column) =
+                                ((column + at * V::LANES) / PANEL, (column + at * V::LANES) % PANEL);
+                            V::store(
+                                projected.add((panel * n_tokens + chunk.start + row) * PANEL + column),
+                                sum,
+                            );
+                        }
+                    },
+                );
             }
         }
         let mut first = 0;
@@ -110,7 +160,7 @@ impl Int16Block {
             };
             let mixed = &mut scratch.mixed[first * dim..(first + sequence.len()) * dim];
             // SAFETY: likewise.
-            unsafe { attend(&mut scratch.attention, &projected, rotary, mixed) };
+            unsafe { attend::<V, ROWS>(&mut scratch.attention, &projected, rotary, mixed) };
             first += sequence.len();
         }
         for chunk in chunks() {
@@ -118,35 +168,37 @@ impl Int16Block {
             unsafe {
                 let hidden = hidden.add(chunk.start * dim);
                 for (at, row) in chunk.clone().enumerate() {
-                    scratch.rows.set(at, scratch.mixed.as_ptr().add(row * dim));
+                    scratch.rows.set::<V>(at, scratch.mixed.as_ptr().add(row * dim));
                 }
                 let add_to_hidden =
-                    |row: usize, column: usize, sums| add(sums, hidden.add(row * dim + column));
-                multiply(&scratch.rows, chunk.len(), &self.parts.output, add_to_hidden);
+                    |row: usize, column: usize, sums| add::<V>(sums, hidden.add(row * dim + column));
+                multiply::<V, ROWS>(&scratch.rows, chunk.len(), &self.parts.output, add_to_hidden);
                 for at in 0..chunk.len() {
                     let row = hidden.add(at * dim);
                     let normed = match norm_first {
-                        true => {
-                            self.normalize(&self.parts.feed_forward_norm, row, scratch.normed.as_mut_ptr())
-                        }
-                        false => self.normalize(&self.parts.attention_norm, row, row),
+                        true => self.normalize::<V>(
+                            &self.parts.feed_forward_norm,
+                            row,
+                            scratch.normed.as_mut_ptr(),
+                        ),
+                        false => self.normalize::<V>(&self.parts.attention_norm, row, row),
                     };
-                    scratch.rows.set(at, normed);
+                    scratch.rows.set::<V>(at, normed);
                 }
                 let wide = scratch.wide.as_mut_ptr();
                 for slice in &self.parts.slices {
-                    multiply(&scratch.rows, chunk.len(), &slice.widen, |row, column, sums| {
-                        store([gelu(sums[0]), gelu(sums[1])], wide.add(row * width + column));
+                    multiply::<V, ROWS>(&scratch.rows, chunk.len(), &slice.widen, |row, column, sums| {
+                        store::<V>([gelu::<V>(sums[0]), gelu::<V>(sums[1])], wide.add(row * width + column));
                     });
                     for row in 0..chunk.len() {
-                        scratch.wide_rows.set(row, wide.add(row * width));
+                        scratch.wide_rows.set::<V>(row, wide.add(row * width));
                     }
-                    multiply(&scratch.wide_rows, chunk.len(), &slice.narrow, add_to_hidden);
+                    multiply::<V, ROWS>(&scratch.wide_rows, chunk.len(), &slice.narrow, add_to_hidden);
                 }
                 if !norm_first {
                     for at in 0..chunk.len() {
                         let row = hidden.add(at * dim);
-                        self.normalize(&self.parts.feed_forward_norm, row, row);
+                        self.normalize::<V>(&self.parts.feed_forward_norm, row, row);
                     }
                 }
             }
@@ -154,39 +206,37 @@ impl Int16Block {
     }
 
     /// Normalizes a row into `out`, and returns it.
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn normalize(&self, norm: &Norm, row: *const f32, out: *mut f32) -> *const f32 {
+    #[inline(always)]
+    unsafe fn normalize<V: Vectors>(&self, norm: &Norm, row: *const f32, out: *mut f32) -> *const f32 {
         let BlockShape { dim, norm_epsilon, .. } = self.shape;
         // SAFETY: by the caller.
-        unsafe { normalize(row, dim, (norm.scale.as_ptr(), norm.shift.as_ptr()), norm_epsilon, out) };
+        unsafe { normalize::<V>(row, dim, (norm.scale.as_ptr(), norm.shift.as_ptr()), norm_epsilon, out) };
         out
     }
 }
 
-/// Writes 16 numbers.
+/// Writes the numbers of two registers.
 ///
 /// # Safety
 /// `out` takes them.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn store(sums: [__m256; 2], out: *mut f32) {
+#[inline(always)]
+unsafe fn store<V: Vectors>(sums: [V::Floats; 2], out: *mut f32) {
     // SAFETY: by the caller.
     unsafe {
-        _mm256_storeu_ps(out, sums[0]);
-        _mm256_storeu_ps(out.add(8), sums[1]);
+        V::store(out, sums[0]);
+        V::store(out.add(V::LANES), sums[1]);
     }
 }
 
-/// Adds 16 numbers to what is there.
+/// Adds those of two registers to what is there.
 ///
 /// # Safety
-/// `out` holds them.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn add(sums: [__m256; 2], out: *mut f32) {
+/// `out` holds so many.
+#[inline(always)]
+unsafe fn add<V: Vectors>(sums: [V::Floats; 2], out: *mut f32) {
     // SAFETY: by the caller.
     unsafe {
-        let there = [_mm256_loadu_ps(out), _mm256_loadu_ps(out.add(8))];
-        store([_mm256_add_ps(there[0], sums[0]), _mm256_add_ps(there[1], sums[1])], out);
+        let there = [V::load(out), V::load(out.add(V::LANES))];
+        store::<V>([V::add(there[0], sums[0]), V::add(there[1], sums[1])], out);
     }
 }

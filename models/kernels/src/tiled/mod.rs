@@ -16,7 +16,7 @@ use tile::{BYTES_STEP, Product, SIDE, STEP, TILE, Tiles, left_place};
 
 use crate::aligned::Aligned;
 use crate::isa::Kind;
-use crate::parts::{Norm, Parts, slice_width};
+use crate::parts::{Norm, Parts, rows_together, slice_width};
 use crate::shape::{BlockShape, BlockWeights, Input, InputMeans, Pair, Rotary};
 
 /// Most rows that go through the layers together: their operands stay in the second cache.
@@ -136,7 +136,7 @@ impl TiledBlock {
         let width = slice_width(feed_forward_dim);
         let tiles = Tiles::ready(self.kind);
         let n_rows = n_tokens.next_multiple_of(SIDE);
-        let together = rows_together(n_rows);
+        let together = rows_together(n_rows, ROWS_TOGETHER, SIDE);
         let chunks = || (0..n_tokens).step_by(together).map(|start| start..(start + together).min(n_tokens));
         for rows in chunks() {
             // SAFETY: the room is made for all rows, rounded up to 32.
@@ -345,17 +345,12 @@ impl TiledScratch {
     }
 
     fn make_room(&mut self, n_rows: usize, n_words: usize, shape: &BlockShape) {
-        let together = rows_together(n_rows);
+        let together = rows_together(n_rows, ROWS_TOGETHER, SIDE);
         self.normed.at_least(together * shape.dim * n_words);
         self.projected.at_least(n_rows * 3 * shape.dim);
         self.mixed.at_least(n_rows * shape.dim * n_words);
         self.wide.at_least(together * slice_width(shape.feed_forward_dim) * n_words);
     }
-}
-
-/// Rows in one go, so that all goes are of like size: a multiple of 32.
-fn rows_together(n_rows: usize) -> usize {
-    n_rows.div_ceil(n_rows.div_ceil(ROWS_TOGETHER).max(1)).next_multiple_of(SIDE).max(SIDE)
 }
 
 /// `rows x layer + bias`, handed out 32 numbers of one row at a time: row, first column, sums.

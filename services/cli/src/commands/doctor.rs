@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use protext_core::Encoder as _;
-use protext_onnx::{Device, Precision, has_bf16};
+use protext_onnx::Device;
 use protext_registry::runtime::{self, RuntimeKind};
 use protext_registry::{Cache, wheel};
 
@@ -90,14 +90,6 @@ fn device_lines() -> anyhow::Result<bool> {
             encoder.id(),
             proof.unwrap_or_default(),
             if nodes.is_empty() { String::new() } else { format!(" ({})", nodes.join(", ")) }
-        );
-    }
-    if has_bf16()
-        && Precision::fast_on_cpu().is_none()
-        && !runtime::is_installed(registry.cache(), RuntimeKind::Openvino)
-    {
-        println!(
-            "            this processor has bfloat16: `protext runtime install openvino` makes embedding faster"
         );
     }
     Ok(true)
