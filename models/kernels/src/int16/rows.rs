@@ -126,18 +126,20 @@ mod tests {
     }
 
     unsafe fn check<V: Vectors>() {
-        // SAFETY: by the caller; a chunk is a register's numbers.
         let each = |values: &[f32], function: &dyn Fn(V::Floats) -> V::Floats| -> Vec<f32> {
             let mut found = vec![f32::NAN; values.len()];
             for (from, to) in values.chunks_exact(V::LANES).zip(found.chunks_exact_mut(V::LANES)) {
+                // SAFETY: by the caller; a chunk is a register's numbers.
                 unsafe { V::store(to.as_mut_ptr(), function(V::load(from.as_ptr()))) };
             }
             found.truncate(values.len() / V::LANES * V::LANES);
             found
         };
+        // SAFETY: by the caller.
         check_gelu(|values| each(values, &|values| unsafe { gelu::<V>(values) }), 2e-6);
         let power_of = |values: &[f32], less: f32| {
             let doubled: Vec<f32> = values.iter().map(|value| (value + less) * 2.0).collect();
+            // SAFETY: by the caller.
             each(&doubled, &|values| unsafe { power::<V>(values, V::splat(0.5), less) })
         };
         check_power(|values| power_of(values, 0.0), 3e-6);
