@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::product::Columns;
-use super::rows::{power, scales_of};
+use super::rows::{WHOLE, power, scales_of};
 use super::vectors::{Vectors, sum_of};
 use crate::aligned::Aligned;
 use crate::polynomials::LOG2_E;
@@ -37,6 +37,8 @@ pub(crate) struct AttentionScratch {
     queries: Aligned<i16>,
     /// Panels of as many tokens as a product has columns ([`column_of`]), pairs of whose numbers are side by side.
     keys: Aligned<i16>,
+    /// All bits of the columns of the last panel of keys that are tokens, and none of the others.
+    is_token: Aligned<f32>,
     /// Panels of 16 numbers, pairs of whose tokens are side by side.
     values: Aligned<i16>,
     /// What one of a number's words stands for.
@@ -103,13 +105,18 @@ pub(crate) unsafe fn attend<V: Vectors, const ROWS: usize>(
 }
 
 impl AttentionScratch {
-    /// Keys and values of padding are zero, so that no stale number reaches a sum; the rest is written before it is read, but for queries
-    /// that only fill up a product, whose answers nobody takes.
+    /// Values of padding are zero, so that no stale number reaches a sum; the rest is written before it is read, but for queries that only
+    /// fill up a product, whose answers nobody takes.
     fn make_room(&mut self, n_tokens: usize, head_dim: usize, together: usize, columns: usize) {
         let (padded, depth) = (n_tokens.next_multiple_of(columns), head_dim.next_multiple_of(PANEL));
         self.turned.at_least(n_tokens * head_dim);
         self.queries.at_least(n_tokens.next_multiple_of(together) * head_dim);
-        self.keys.fill_zeros(padded * head_dim);
+        self.keys.at_least(padded * head_dim);
+        self.is_token.at_least(columns);
+        for token in padded - columns..padded {
+            self.is_token[column_of(token, columns)] =
+                f32::from_bits(if token < n_tokens { u32::MAX } else { 0 });
+        }
         self.values.fill_zeros(padded * depth);
         self.value_scales.resize(head_dim, 0.0);
         self.shares.at_least(together * KEYS_TOGETHER);
@@ -140,9 +147,11 @@ impl AttentionScratch {
             let most_key = self.turn(projected, dim + column, rotary);
             let (factor, key_scale) = scales_of(most_key);
             let factor = _mm256_set1_ps(factor);
-            for token in 0..n_tokens {
-                let panel = self.keys.as_mut_ptr().add(token / columns * columns * head_dim).cast::<i32>();
-                let panel = panel.add(column_of(token, columns));
+            // Padding is the last token over again, so that no score is above those of tokens.
+            for place in 0..n_tokens.next_multiple_of(columns) {
+                let token = place.min(n_tokens - 1);
+                let panel = self.keys.as_mut_ptr().add(place / columns * columns * head_dim).cast::<i32>();
+                let panel = panel.add(column_of(place, columns));
                 for at in (0..head_dim).step_by(8) {
                     let key = _mm256_loadu_ps(self.turned.as_ptr().add(token * head_dim + at));
                     let mut pairs = [0; 4];
@@ -253,7 +262,7 @@ impl AttentionScratch {
         }
     }
 
-    /// The greatest score of each of some queries, rounded up.
+    /// The greatest score of each of some queries, rounded up. Any, where numbers are none.
     #[inline(always)]
     unsafe fn greatest<V: Vectors, const ROWS: usize>(
         &mut self,
@@ -262,21 +271,22 @@ impl AttentionScratch {
         first: usize,
     ) -> [f32; ROWS] {
         let &Projected { n_tokens, head_dim, .. } = projected;
-        let mut greatest = [f32::NEG_INFINITY; ROWS];
-        for key in (0..n_tokens).step_by(V::COLUMNS) {
-            // SAFETY: by the caller of `attend`; shares have room for a row.
-            unsafe {
-                let sums = self.score::<V, ROWS>(head_dim, first, key);
-                for (greatest, sums) in greatest.iter_mut().zip(sums) {
-                    V::store(self.shares.as_mut_ptr(), V::to_floats(sums[0]));
-                    V::store(self.shares.as_mut_ptr().add(V::LANES), V::to_floats(sums[1]));
-                    let keys = key..n_tokens.min(key + V::COLUMNS);
-                    let scores = keys.map(|key| self.shares[column_of(key, V::COLUMNS)]);
-                    *greatest = scores.fold(*greatest, f32::max);
+        // SAFETY: by the caller of `attend`; shares have room for a register.
+        unsafe {
+            let mut greatest = [V::splat(f32::NEG_INFINITY); ROWS];
+            for key in (0..n_tokens).step_by(V::COLUMNS) {
+                let products = self.score::<V, ROWS>(head_dim, first, key);
+                for (greatest, products) in greatest.iter_mut().zip(products) {
+                    let both = V::greatest(V::to_floats(products[0]), V::to_floats(products[1]));
+                    *greatest = V::greatest(both, *greatest);
                 }
             }
+            greatest.map(|greatest| {
+                V::store(self.shares.as_mut_ptr(), greatest);
+                let each = self.shares[..V::LANES].iter();
+                (each.fold(f32::NEG_INFINITY, |most, score| most.max(*score)) * scale).ceil()
+            })
         }
-        greatest.map(|greatest| (greatest * scale).ceil())
     }
 
     /// Mixes values for some queries into `mixed`, in words of values and not yet divided by the sums of shares, which are returned.
@@ -327,6 +337,7 @@ impl AttentionScratch {
         scale: f32,
         less: &[f32; ROWS],
     ) {
+        let shifts = less.map(|less| WHOLE - less);
         for at in (0..keys.len()).step_by(V::COLUMNS) {
             // SAFETY: by the caller of `attend`; shares have room for a block of keys.
             unsafe {
@@ -334,7 +345,8 @@ impl AttentionScratch {
                 for (row, products) in products.into_iter().enumerate() {
                     let out = self.shares.as_mut_ptr().add(row * KEYS_TOGETHER + at);
                     for (half, products) in products.into_iter().enumerate() {
-                        let share = power::<V>(V::to_floats(products), V::splat(scale), less[row]);
+                        let share =
+                            power::<V>(V::to_floats(products), V::splat(scale), V::splat(shifts[row]));
                         V::store(out.add(half * V::LANES), share);
                     }
                 }
@@ -351,9 +363,12 @@ impl AttentionScratch {
         unsafe {
             for (row, sum) in sums.iter_mut().enumerate() {
                 let shares = self.shares.as_mut_ptr().add(row * KEYS_TOGETHER);
-                for key in n_keys..padded {
+                if n_keys < padded {
                     // Padding gets nothing.
-                    *shares.add(key / V::COLUMNS * V::COLUMNS + column_of(key, V::COLUMNS)) = 0.0;
+                    for at in [0, V::LANES] {
+                        let last = shares.add(padded - V::COLUMNS + at);
+                        V::store(last, V::and(V::load(last), V::load(self.is_token.as_ptr().add(at))));
+                    }
                 }
                 let mut parts = [V::splat(0.0); 2];
                 for at in (0..padded).step_by(V::COLUMNS) {

@@ -70,20 +70,19 @@ pub(crate) unsafe fn normalize<V: Vectors>(
 }
 
 /// What is added to a number for its nearest whole number to be its lowest bits.
-const WHOLE: f32 = 12_582_912.0;
+pub(crate) const WHOLE: f32 = 12_582_912.0;
 /// The quartic that is relatively nearest to `2^x` in [-0.5, 0.5], within 3e-6; the lowest power first.
 const QUARTIC: [f32; 5] = [0.999_999_3, 0.693_121_8, 0.240_247_44, 0.055_917_86, 9.570_102e-3];
 
-/// `2^(x * scale - less)` within 3e-6 of it, for a whole number `less`; where the exponent is below -126 it is next to nothing. It is any
-/// number where it would be above 127.
+/// `2^(x * scale - less)` within 3e-6 of it, for a whole number `less`, of which `shift` is [`WHOLE`] less; where the exponent is below
+/// -126 it is next to nothing. It is any number where it would be above 127.
 ///
 /// # Safety
 /// The processor has the instructions.
 #[inline(always)]
-pub(crate) unsafe fn power<V: Vectors>(x: V::Floats, scale: V::Floats, less: f32) -> V::Floats {
+pub(crate) unsafe fn power<V: Vectors>(x: V::Floats, scale: V::Floats, shift: V::Floats) -> V::Floats {
     // SAFETY: by the caller.
     unsafe {
-        let shift = V::splat(WHOLE - less);
         let whole = V::multiply_add(x, scale, shift);
         let part = V::multiply_subtract(x, scale, V::subtract(whole, shift));
         let mut power = V::splat(QUARTIC[4]);
@@ -140,7 +139,7 @@ mod tests {
         let power_of = |values: &[f32], less: f32| {
             let doubled: Vec<f32> = values.iter().map(|value| (value + less) * 2.0).collect();
             // SAFETY: by the caller.
-            each(&doubled, &|values| unsafe { power::<V>(values, V::splat(0.5), less) })
+            each(&doubled, &|values| unsafe { power::<V>(values, V::splat(0.5), V::splat(WHOLE - less)) })
         };
         check_power(|values| power_of(values, 0.0), 3e-6);
         check_power(|values| power_of(values, 3.0), 1e-5);

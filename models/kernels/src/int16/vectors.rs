@@ -34,6 +34,8 @@ pub(crate) trait Vectors: Copy {
     unsafe fn multiply_subtract(left: Self::Floats, right: Self::Floats, less: Self::Floats) -> Self::Floats;
     unsafe fn least(left: Self::Floats, right: Self::Floats) -> Self::Floats;
     unsafe fn greatest(left: Self::Floats, right: Self::Floats) -> Self::Floats;
+    /// The bits that both have.
+    unsafe fn and(left: Self::Floats, right: Self::Floats) -> Self::Floats;
     unsafe fn sum(values: Self::Floats) -> f32;
     /// The lowest nine bits of `exponents`, added to the exponents of `values`.
     unsafe fn raise(values: Self::Floats, exponents: Self::Floats) -> Self::Floats;
@@ -124,6 +126,7 @@ impl Vectors for Avx2 {
         multiply_subtract(left: __m256, right: __m256, less: __m256) -> __m256 = _mm256_fmsub_ps;
         least(left: __m256, right: __m256) -> __m256 = _mm256_min_ps;
         greatest(left: __m256, right: __m256) -> __m256 = _mm256_max_ps;
+        and(left: __m256, right: __m256) -> __m256 = _mm256_and_ps;
         sum(values: __m256) -> f32 = sum_of;
         zeros() -> __m256i = _mm256_setzero_si256;
         splat_pair(pair: i32) -> __m256i = _mm256_set1_epi32;
@@ -172,7 +175,7 @@ impl Vectors for Avx512 {
     type Floats = __m512;
     type Whole = __m512i;
     const LANES: usize = 16;
-    const ROWS_TOGETHER: usize = 192;
+    const ROWS_TOGETHER: usize = 384;
 
     product_with!("avx512f,avx512vnni", __m512i);
     named! {
@@ -186,6 +189,7 @@ impl Vectors for Avx512 {
         multiply_subtract(left: __m512, right: __m512, less: __m512) -> __m512 = _mm512_fmsub_ps;
         least(left: __m512, right: __m512) -> __m512 = _mm512_min_ps;
         greatest(left: __m512, right: __m512) -> __m512 = _mm512_max_ps;
+        and(left: __m512, right: __m512) -> __m512 = _mm512_and_ps;
         sum(values: __m512) -> f32 = _mm512_reduce_add_ps;
         zeros() -> __m512i = _mm512_setzero_si512;
         splat_pair(pair: i32) -> __m512i = _mm512_set1_epi32;
